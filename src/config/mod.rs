@@ -1,0 +1,1 @@
+//! Which settings hold: flags over environment over file over defaults.

@@ -1,0 +1,128 @@
+//! Ids, units and the request: the words that every stage shares.
+//!
+//! Tokens are `u64` and named so (`input_tokens`); durations are [`std::time::Duration`].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The number `N` of `N_prompt.txt`: what a prompt is called in every message, file and table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PromptId(pub u64);
+
+impl fmt::Display for PromptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The endpoint that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// `POST /chat/completions`.
+    #[default]
+    Chat,
+    /// `POST /responses`.
+    Responses,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Api::Chat => "chat",
+            Api::Responses => "responses",
+        })
+    }
+}
+
+/// Everything of a request but its prompt: the same for all requests of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RequestTemplate {
+    /// The endpoint.
+    pub api: Api,
+    /// The model's name, as the API knows it.
+    pub model: String,
+    /// Text of the system message; none is sent when absent.
+    pub system: Option<String>,
+    /// The most tokens that an answer may have, reasoning included; not sent when absent.
+    pub max_output_tokens: Option<u64>,
+    /// Sampling temperature, 0 to 2; not sent when absent.
+    pub temperature: Option<f64>,
+    /// `none`, `minimal`, `low`, `medium`, `high`, ...: passed on as it stands; not sent when absent.
+    pub reasoning_effort: Option<String>,
+    /// Members put into the request body as they stand, over ours where both name one.
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+impl RequestTemplate {
+    /// A request to `model` with no parameters.
+    #[must_use]
+    pub fn new(api: Api, model: impl Into<String>) -> Self {
+        Self {
+            api,
+            model: model.into(),
+            system: None,
+            max_output_tokens: None,
+            temperature: None,
+            reasoning_effort: None,
+            extra: serde_json::Map::new(),
+        }
+    }
+}
+
+/// Tokens of one request, as the API bills them (or as we count them where it says nothing).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub input_tokens: u64,
+    /// Completion tokens, reasoning included.
+    pub output_tokens: u64,
+}
+
+impl Usage {
+    /// Input and output together: what the token limits count.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
+
+/// An API key. It has no `Display` and its `Debug` hides it; [`Secret::reveal`] is called where a request is signed, and nowhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `key`, white space around it dropped; `None` where nothing is left.
+    #[must_use]
+    pub fn new(key: &str) -> Option<Self> {
+        let key = key.trim();
+        (!key.is_empty()).then(|| Self(key.to_owned()))
+    }
+
+    /// The key itself, for the `Authorization` header.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// `text` with every occurrence of the key replaced by `[key]`.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        text.replace(&self.0, "[key]")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[key]")
+    }
+}

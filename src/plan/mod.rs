@@ -1,0 +1,1 @@
+//! What is sent, why, and what it costs.

@@ -1,0 +1,1 @@
+//! What a request says, what an answer means, and how long to wait before the next try.

@@ -1,0 +1,3 @@
+//! Which prompts are meant, and what they say.
+
+pub mod range;
