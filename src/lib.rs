@@ -25,6 +25,7 @@
 //! | `cli` | what was asked for on the command line | `commands` |
 
 pub mod admit;
+pub mod atomic;
 pub mod clock;
 pub mod config;
 pub mod count;

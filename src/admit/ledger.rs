@@ -159,7 +159,9 @@ impl Ledger {
     /// An entry with the same `id` is replaced. The day is not touched.
     pub fn enter(&mut self, entry: Entry) {
         let mut place = self.entries.partition_point(|other| other.at <= entry.at);
-        if let Some(known) = (0..place).rev().take_while(|&i| self.entries[i].at == entry.at).find(|&i| self.entries[i].id == entry.id) {
+        if let Some(known) =
+            (0..place).rev().take_while(|&i| self.entries[i].at == entry.at).find(|&i| self.entries[i].id == entry.id)
+        {
             self.minute.remove(self.entries[known].amount);
             self.entries.remove(known);
             place -= 1;
@@ -278,8 +280,13 @@ mod tests {
         let mut ledger = ledger(limits(100, 2));
         let _ = ledger.admit(1, Amount::request(90), &now(0));
         let _ = ledger.admit(2, Amount::request(10), &now(SECOND));
-        let Admission::NotBefore(wait) = ledger.admit(3, Amount::request(95), &now(2 * SECOND)) else { panic!("it fits") };
-        assert_eq!((wait.limit, wait.until.0), (LimitName::TokensPerMinute, now(SECOND).mono.plus(Limits::default().span()).0));
+        let Admission::NotBefore(wait) = ledger.admit(3, Amount::request(95), &now(2 * SECOND)) else {
+            panic!("it fits")
+        };
+        assert_eq!(
+            (wait.limit, wait.until.0),
+            (LimitName::TokensPerMinute, now(SECOND).mono.plus(Limits::default().span()).0)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! Now, not before T, or never: the limits and the ledger that keeps them.
 
-pub mod limits;
 pub mod ledger;
+pub mod limits;
+pub mod usage_md;

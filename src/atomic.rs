@@ -1,0 +1,143 @@
+//! Files that are whole or absent: written beside their place, flushed, then renamed.
+//!
+//! The only writer of outputs and of `usage.md`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+const PREFIX: &str = ".promptmill-";
+const SUFFIX: &str = ".tmp";
+
+/// Tells one writing of a file from every other one, also from an edit that leaves its length alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The inode, 0 where the system has none.
+    pub inode: u64,
+    /// Time of the last change, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+impl FileIdentity {
+    /// Of a file's metadata.
+    #[must_use]
+    pub fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let inode = 0;
+        let modified = metadata.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        Self { inode, modified_ns: modified.map_or(0, |at| i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)) }
+    }
+}
+
+/// A file that is written and flushed, and not yet in its place. Dropped instead of placed, it is removed.
+#[must_use = "the file is removed unless it is placed"]
+#[derive(Debug)]
+pub struct Prepared {
+    file: tempfile::NamedTempFile,
+    identity: FileIdentity,
+}
+
+impl Prepared {
+    /// Writes `contents` beside `path` and flushes it to the disk. Dies here: a temporary file is left, `path` is as it was.
+    pub fn new(path: &Path, contents: &[u8]) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(PREFIX).suffix(SUFFIX);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder_of(path))?;
+        file.write_all(contents)?;
+        file.as_file().sync_all()?;
+        let identity = FileIdentity::of(&file.as_file().metadata()?);
+        Ok(Self { file, identity })
+    }
+
+    /// The identity that the file keeps in its place.
+    #[must_use]
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// Renames the file to `path`. After this `path` is whole; it survives a power cut once [`sync_folder`] has returned.
+    pub fn place(self, path: &Path) -> io::Result<()> {
+        self.file.persist(path).map(drop).map_err(|error| error.error)
+    }
+}
+
+/// Writes the whole of `contents` to `path`, or leaves `path` as it was.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    Prepared::new(path, contents)?.place(path)
+}
+
+/// Makes the renames in `folder` survive a power cut.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    // A folder can be opened as a file only on Unix; elsewhere the rename itself is as durable as it gets.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Removes temporary files that a killed process left in `folder`; says how many.
+///
+/// Call it only while no other process writes there.
+pub fn remove_leftovers(folder: &Path) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The folder that holds `path`: `.` for a bare name.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("1_output.txt");
+        replace(&path, b"first").expect("written");
+        let prepared = Prepared::new(&path, b"second, never placed").expect("prepared");
+        assert_eq!(fs::read(&path).expect("read"), b"first");
+        drop(prepared);
+        replace(&path, "größer".as_bytes()).expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "größer");
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn the_identity_outlives_the_rename() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("usage.md");
+        let prepared = Prepared::new(&path, b"a").expect("prepared");
+        let identity = prepared.identity();
+        prepared.place(&path).expect("placed");
+        assert_eq!(FileIdentity::of(&fs::metadata(&path).expect("there")), identity);
+        replace(&path, b"a").expect("written");
+        assert_ne!(FileIdentity::of(&fs::metadata(&path).expect("there")), identity);
+    }
+
+    #[test]
+    fn leftovers_go_and_other_files_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [".promptmill-abc.tmp", "1_output.txt", "notes.tmp"] {
+            fs::write(folder.path().join(name), b"x").expect("written");
+        }
+        assert_eq!(remove_leftovers(folder.path()).expect("removed"), 1);
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
+    }
+}

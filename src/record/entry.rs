@@ -1,0 +1,175 @@
+//! The journal's entries: what a prompt's row says, and which step may follow which.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{RequestTemplate, Usage};
+
+/// Names a whole request: text, model, parameters, and whether a real API answers. Two requests with one fingerprint are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Makes the fingerprints of one run: what all requests share is hashed once.
+#[derive(Clone)]
+pub struct Fingerprinter(Sha256);
+
+impl Fingerprinter {
+    /// For requests made from `template`. `rehearsal` tells answers of the stand-in from those of a real API.
+    #[must_use]
+    pub fn new(template: &RequestTemplate, rehearsal: bool) -> Self {
+        let mut hash = Sha256::new();
+        // Maps are sorted and numbers are written in one way, so that equal templates are equal bytes.
+        let shared = serde_json::json!({ "format": 1, "rehearsal": rehearsal, "template": template });
+        hash.update(shared.to_string().as_bytes());
+        hash.update([0]);
+        Self(hash)
+    }
+
+    /// The fingerprint of the request for `prompt`.
+    #[must_use]
+    pub fn of(&self, prompt: &str) -> Fingerprint {
+        let mut hash = self.0.clone();
+        hash.update(prompt.as_bytes());
+        let digest = hash.finalize();
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest[..16]);
+        Fingerprint(first)
+    }
+}
+
+/// Where a prompt stands in one run. The numbers are the journal's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// A request may be at the server, and may be paid for.
+    Sending = 1,
+    /// An attempt has ended, and another is to follow.
+    Waiting = 2,
+    /// The answer is on disk.
+    Done = 3,
+    /// It failed for good; the output says why.
+    Failed = 4,
+    /// The answer is kept in the store, because it could not be written.
+    Unwritten = 5,
+    /// It was in flight when its run died; what became of it is not known.
+    Lost = 6,
+}
+
+impl Status {
+    /// Reads the journal's number.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        [Self::Sending, Self::Waiting, Self::Done, Self::Failed, Self::Unwritten, Self::Lost]
+            .into_iter()
+            .find(|status| *status as i64 == number)
+    }
+}
+
+/// What happens to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A request is about to leave.
+    Begin,
+    /// It is to be sent again.
+    Again,
+    /// Its answer is on disk.
+    Done,
+    /// It failed for good.
+    Fail,
+    /// Its answer cannot be written.
+    Keep,
+    /// Its run is found dead.
+    Lose,
+    /// A kept answer is written by a later run, or an answer is found on disk that its dead run wrote.
+    Recover,
+}
+
+/// A step that cannot follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step:?} cannot follow {from:?}")]
+pub struct IllegalStep {
+    from: Option<Status>,
+    step: Step,
+}
+
+/// The status after `step`; `from` is `None` for a prompt that the run has not touched yet.
+///
+/// Used by the live run and by recovery alike.
+pub fn next_status(from: Option<Status>, step: Step) -> Result<Status, IllegalStep> {
+    use Status::{Done, Failed, Lost, Sending, Unwritten, Waiting};
+    match (from, step) {
+        (None | Some(Waiting), Step::Begin) => Ok(Sending),
+        (Some(Sending), Step::Again) => Ok(Waiting),
+        (Some(Sending), Step::Done) | (Some(Unwritten | Lost), Step::Recover) => Ok(Done),
+        // A prompt that is too large, or not text, fails without being sent.
+        (None | Some(Sending | Waiting), Step::Fail) => Ok(Failed),
+        (Some(Sending), Step::Keep) => Ok(Unwritten),
+        (Some(Sending), Step::Lose) => Ok(Lost),
+        _ => Err(IllegalStep { from, step }),
+    }
+}
+
+/// What the journal knows of a prompt from earlier runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The request that the output on disk answers (or that failed).
+    pub fingerprint: Fingerprint,
+    /// `Done`, `Failed` or `Unwritten`.
+    pub status: Status,
+    /// Length of the output that was written, in bytes.
+    pub bytes: u64,
+    /// Whether the stand-in gave the answer.
+    pub rehearsal: bool,
+    /// What the request cost.
+    pub usage: Usage,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Api;
+
+    #[test]
+    fn a_fingerprint_names_the_whole_request() {
+        let template = RequestTemplate::new(Api::Chat, "gpt-4o-mini");
+        let of = |template: &RequestTemplate, rehearsal, prompt| Fingerprinter::new(template, rehearsal).of(prompt);
+        let first = of(&template, false, "hello");
+        assert_eq!(first, of(&template.clone(), false, "hello"));
+        let mut others = vec![of(&template, false, "hello "), of(&template, true, "hello")];
+        others.push(of(&RequestTemplate { api: Api::Responses, ..template.clone() }, false, "hello"));
+        others.push(of(&RequestTemplate { model: "gpt-4o".into(), ..template.clone() }, false, "hello"));
+        others.push(of(&RequestTemplate { system: Some(String::new()), ..template.clone() }, false, "hello"));
+        others.push(of(&RequestTemplate { temperature: Some(0.5), ..template.clone() }, false, "hello"));
+        others.push(of(&RequestTemplate { max_output_tokens: Some(16), ..template.clone() }, false, "hello"));
+        let mut extra = template.clone();
+        extra.extra.insert("seed".into(), 1.into());
+        others.push(of(&extra, false, "hello"));
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(first, *other, "variant {index}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_an_end() {
+        for ended in [Status::Done, Status::Failed] {
+            for step in [Step::Begin, Step::Again, Step::Done, Step::Fail, Step::Keep, Step::Lose, Step::Recover] {
+                assert!(next_status(Some(ended), step).is_err(), "{step:?} after {ended:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_back() {
+        for status in [Status::Sending, Status::Waiting, Status::Done, Status::Failed, Status::Unwritten, Status::Lost] {
+            assert_eq!(Status::from_number(status as i64), Some(status));
+        }
+        assert_eq!(Status::from_number(0), None);
+    }
+}

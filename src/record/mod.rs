@@ -1,0 +1,194 @@
+//! What is remembered: the ledger's entries and the journal of prompts, behind one trait.
+//!
+//! A request goes through the store twice. [`Store::begin`] reserves its tokens and journals "sending" before it leaves;
+//! [`Store::finish`] journals its end and settles the reservation after the answer is on disk. Each is one transaction for many requests.
+//! The machine that asks never sees how it is kept: [`sqlite`] keeps it in a file that several processes share, [`memory`] in a value that a
+//! simulation can crash.
+
+pub mod entry;
+pub mod memory;
+pub mod sqlite;
+mod usage_file;
+
+use chrono::NaiveDate;
+
+use crate::admit::ledger::{TooLarge, Used, Wait};
+use crate::clock::{Mono, Now};
+use crate::model::{PromptId, Usage};
+use crate::send::classify::Finish;
+use entry::Fingerprint;
+
+/// One request that wants to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// What would be sent.
+    pub fingerprint: Fingerprint,
+    /// Which attempt this is, from 1; attempts that were throttled count here too.
+    pub attempt: u32,
+    /// Input tokens, counted.
+    pub input_tokens: u64,
+    /// Input and expected output tokens: what is reserved.
+    pub tokens: u64,
+}
+
+/// An admitted request's place in the ledger. It is given back with [`Finished`]; one that never is stays counted as spent.
+#[must_use = "a reservation that is not finished stays counted as spent"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The ledger's entry.
+    pub(crate) entry: u64,
+    /// When it was admitted.
+    pub(crate) at: Mono,
+    /// The day it counts in.
+    pub(crate) date: NaiveDate,
+    /// Tokens reserved.
+    pub(crate) tokens: u64,
+}
+
+impl Reservation {
+    /// Tokens reserved.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// When it was admitted.
+    #[must_use]
+    pub fn at(&self) -> Mono {
+        self.at
+    }
+}
+
+/// The answer to [`Store::begin`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Reservations for the first claims, in their order.
+    pub admitted: Vec<Reservation>,
+    /// Why the next claim was not admitted; `None` where all were.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a claim was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It may be asked for again then.
+    NotBefore(Wait),
+    /// It never fits.
+    Never(TooLarge),
+}
+
+/// The end of one attempt, or of a prompt that was never sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// What would have been sent.
+    pub fingerprint: Fingerprint,
+    /// Its place in the ledger and the tokens it is settled with; `None` for a prompt that was never sent.
+    pub settled: Option<(Reservation, u64)>,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The answer is on disk.
+    Done {
+        /// What the API reports, or what was counted where it reports nothing.
+        usage: Usage,
+        /// Whether the answer is whole.
+        finish: Finish,
+        /// Length of the output file in bytes.
+        bytes: u64,
+    },
+    /// It failed for good.
+    Failed {
+        /// The error class.
+        class: String,
+        /// What happened.
+        message: String,
+        /// Tokens that were billed all the same.
+        usage: Usage,
+    },
+    /// It is to be sent again, in this run or a later one.
+    Again {
+        /// The error class.
+        class: String,
+    },
+    /// The answer came and could not be written: the store keeps its text until a later run writes it.
+    Unwritten {
+        /// What it cost.
+        usage: Usage,
+        /// Whether the answer is whole.
+        finish: Finish,
+        /// The answer.
+        text: String,
+    },
+}
+
+/// The ledger and the journal.
+pub trait Store {
+    /// Admits the first of `claims` that fit, in order, up to the first that does not, and journals them as being sent.
+    ///
+    /// One durable transaction. Dies before it: nothing has happened. Dies after it: the requests count as spent, and the journal says that they
+    /// were in flight.
+    fn begin(&mut self, claims: &[Claim], now: &Now) -> Result<Begun, StoreError>;
+
+    /// Journals how attempts ended and settles their reservations. The answers of those done are on disk already.
+    ///
+    /// One durable transaction. Dies before it: the attempts still count as in flight, with what was reserved. Dies after it: nothing is to be
+    /// done again.
+    fn finish(&mut self, finished: Vec<Finished>, now: &Now) -> Result<(), StoreError>;
+
+    /// What is used up at `now`, by all who share the store.
+    fn used(&mut self, now: &Now) -> Result<Used, StoreError>;
+}
+
+/// The store cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder of the state file cannot be made.
+    #[error("cannot make the state folder {path}: {source}; make it writable, or name another place with --ledger")]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The database answers with an error.
+    #[error("the state file {path} cannot be used: {source}{}", hint(source))]
+    Database {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The database was made by a later version.
+    #[error("the state file {path} was made by a newer promptmill (format {found}, this one knows {known}); use that one, or name another ledger with --ledger")]
+    Newer {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Its format.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+}
+
+fn hint(error: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "; free some space and run again",
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "; it is damaged: move it away to start with an empty history (answers stay where they are)"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "; make its folder writable, or name another place with --ledger"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it: try again when that has ended",
+        _ => "",
+    }
+}
