@@ -1,1 +1,3 @@
 //! What is sent, why, and what it costs.
+
+pub mod price;
