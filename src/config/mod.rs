@@ -1,1 +1,23 @@
 //! Which settings hold: flags over environment over file over defaults.
+//!
+//! [`keys`] holds the one table from which flags, variables, TOML keys, help and the README's table are made. [`layers`],
+//! [`file`], [`value`] and [`settings`] are pure; [`load`] alone reads the environment and the settings files. Nothing here
+//! looks at prompts, outputs or the ledger.
+
+pub mod api_key;
+pub mod args;
+mod error;
+pub mod file;
+pub mod keys;
+pub mod layers;
+pub mod load;
+pub mod settings;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use args::SettingArgs;
+pub use error::ConfigError;
+pub use load::{Environment, Loaded, load, needs_key};
+pub use settings::{Concurrency, OnDayLimit, Settings, Timeouts};

@@ -1,0 +1,187 @@
+//! Reads the environment, the settings file, the model file and the key files: the only place that does.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_dotenv, from_text};
+use super::args::SettingArgs;
+use super::error::ConfigError;
+use super::file::file_layer;
+use super::keys::{self, ENV_PREFIX};
+use super::layers::{Layer, Origin, environment_layer, merge, openai_layer};
+use super::settings::{Settings, within};
+use super::value::RawValue;
+use crate::model::Secret;
+
+/// The settings file that is read where none is named.
+pub const SETTINGS_FILE: &str = "promptmill.toml";
+
+/// The file that may hold the model's name.
+pub const MODEL_FILE: &str = "gpt_model_type.txt";
+
+/// The environment variables that settings are read from, gathered once.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// Those of this process.
+    #[must_use]
+    pub fn from_process() -> Self {
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect()
+    }
+}
+
+impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    /// Keeps the variables that are ours to read and drops the others.
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let ours = |name: &str| {
+            name.starts_with(ENV_PREFIX) || matches!(name, KEY_VARIABLE | "OPENAI_MODEL" | "OPENAI_BASE_URL")
+        };
+        Self(variables.filter(|(name, _)| ours(name)).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names alone: one of the values is the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings that hold.
+    pub settings: Settings,
+    /// The API key and where it was found; absent where none was. [`needs_key`] says whether that is an error.
+    pub key: Option<(Secret, KeyOrigin)>,
+    /// Sentences for the person, none of which stops the run.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the settings: flags, then `PROMPTMILL_*`, `OPENAI_MODEL` and `OPENAI_BASE_URL`, the settings file, `gpt_model_type.txt`, defaults.
+///
+/// `promptmill.toml` in `dir` is read if it is there; a file named by `config_file` must be. `dir` is the directory that
+/// relative paths count from, those in the settings file too. Files without content count as missing.
+pub fn load(
+    args: &SettingArgs,
+    config_file: Option<&Path>,
+    dir: &Path,
+    env: &Environment,
+) -> Result<Loaded, ConfigError> {
+    let (environment, mut warnings) = environment_layer(&env.0)?;
+    let layers =
+        [model_layer(dir)?, settings_layer(config_file, dir)?, openai_layer(&env.0)?, environment, args.layer()];
+    let settings = Settings::new(&merge(layers), dir, |path, origin| {
+        read_text(path).and_then(|text| text.ok_or_else(|| read_error(path, format!(" (from {origin})"), missing())))
+    })?;
+    let key = find_key(dir, env, &mut warnings)?;
+    if key.is_some() && settings.base_url.to_lowercase().starts_with("http://") && needs_key(&settings.base_url) {
+        warnings
+            .push(format!("{} is not encrypted: the API key can be read on its way; use https://", settings.base_url));
+    }
+    Ok(Loaded { settings, key, warnings })
+}
+
+/// Whether the server at `base_url` wants a key: not on loopback (`localhost`, `127.0.0.0/8`, `[::1]`).
+#[must_use]
+pub fn needs_key(base_url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(base_url) else { return true };
+    let Some(host) = url.host_str() else { return true };
+    let host = host.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
+    !(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()))
+}
+
+fn settings_layer(config_file: Option<&Path>, dir: &Path) -> Result<Layer, ConfigError> {
+    let path = within(dir, config_file.map_or_else(|| PathBuf::from(SETTINGS_FILE), Path::to_path_buf));
+    match (read_text(&path)?, config_file) {
+        (Some(text), _) => file_layer(&path, &text),
+        (None, None) => Ok(Layer::default()),
+        (None, Some(_)) => Err(read_error(&path, " (from --config)".to_owned(), missing())),
+    }
+}
+
+fn model_layer(dir: &Path) -> Result<Layer, ConfigError> {
+    let mut layer = Layer::default();
+    let text = read_text(&within(dir, PathBuf::from(MODEL_FILE)))?.unwrap_or_default();
+    if let (false, Some(setting)) = (text.trim().is_empty(), keys::find("model")) {
+        layer.set(setting, RawValue::Text(text.trim().to_owned()), Origin::ModelFile);
+    }
+    Ok(layer)
+}
+
+fn find_key(
+    dir: &Path,
+    env: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Option<(Secret, KeyOrigin)>, ConfigError> {
+    if let Some(value) = env.0.get(KEY_VARIABLE) {
+        let text = value.to_str().ok_or_else(|| ConfigError::NotUtf8Variable { name: KEY_VARIABLE.to_owned() })?;
+        if let Some(key) = from_text(text, &KeyOrigin::Environment)? {
+            return Ok(Some((key, KeyOrigin::Environment)));
+        }
+    }
+    for name in KEY_FILES {
+        let path = within(dir, PathBuf::from(name));
+        // Python's virtual environments are folders named `.env`.
+        if path.is_dir() {
+            continue;
+        }
+        let Some(text) = read_text(&path)? else { continue };
+        let origin = KeyOrigin::File(path.clone());
+        let key = if name == ENV_FILE { from_dotenv(&text, &origin)? } else { from_text(&text, &origin)? };
+        if let Some(key) = key {
+            warnings.extend(readable_by_others(&path));
+            return Ok(Some((key, origin)));
+        }
+    }
+    Ok(None)
+}
+
+/// A warning where the mode of the key's file lets others read or change it.
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    let shown = path.display();
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "`{shown}` holds the API key and is open to others (mode {:03o}); run `chmod 600 {shown}`",
+            mode & 0o777
+        )
+    })
+}
+
+/// Other systems have no such mode.
+#[cfg(not(unix))]
+fn readable_by_others(_: &Path) -> Option<String> {
+    None
+}
+
+/// The text of a file, a BOM dropped; `None` where there is no such file.
+fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(read_error(path, String::new(), error)),
+    };
+    let mut text = String::from_utf8(bytes).map_err(|_| ConfigError::NotUtf8 { path: path.to_owned() })?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
+    Ok(Some(text))
+}
+
+fn read_error(path: &Path, why: String, source: io::Error) -> ConfigError {
+    ConfigError::Read { path: path.to_owned(), why, source }
+}
+
+fn missing() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "no such file")
+}

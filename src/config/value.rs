@@ -1,0 +1,229 @@
+//! Values as they are written, and the parsers that read them. A parser's error says what would be right.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use crate::source::range::Range;
+
+/// A year: longer durations are taken for mistakes, and shorter ones add to any date without overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A value before it is checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawValue {
+    /// From a flag, a variable, a text file or the defaults.
+    Text(String),
+    /// From the settings file, with its type.
+    Toml(toml::Value),
+}
+
+impl RawValue {
+    /// Whether it is the empty text, which unsets a setting that has no default.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_text().is_some_and(|text| text.trim().is_empty())
+    }
+
+    /// The value as a person reads it: shortened, and hidden where it looks like it holds a key or a password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        const MOST: usize = 60;
+        let text = match self {
+            Self::Text(text) | Self::Toml(toml::Value::String(text)) => text.clone(),
+            Self::Toml(value) => value.to_string().trim_end().to_owned(),
+        };
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let holds_key = text.split(|c| !word(c)).any(|word| word.starts_with("sk-"));
+        let holds_login = text.contains("://") && text.contains(['@', '?']);
+        if holds_key || holds_login {
+            return "[hidden]".to_owned();
+        }
+        // Control characters would break the line that shows them.
+        let mut escaped = String::with_capacity(text.len());
+        for c in text.chars() {
+            if c.is_control() {
+                escaped.extend(c.escape_default());
+            } else {
+                escaped.push(c);
+            }
+        }
+        let text = escaped;
+        match text.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text,
+        }
+    }
+
+    /// The text, where it is one.
+    fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Toml(toml::Value::String(text)) => Some(text),
+            Self::Toml(_) => None,
+        }
+    }
+
+    /// A quoted number in the settings file: the commonest wrong type.
+    fn is_quoted(&self) -> bool {
+        matches!(self, Self::Toml(toml::Value::String(_)))
+    }
+}
+
+/// What a parser makes of a value; the error is what would be right.
+pub type Parsed<T> = Result<T, String>;
+
+/// `parse`, or `None` where the value is empty.
+pub fn unless_empty<T>(parse: impl FnOnce(&RawValue) -> Parsed<T>) -> impl FnOnce(&RawValue) -> Parsed<Option<T>> {
+    |raw| if raw.is_empty() { Ok(None) } else { parse(raw).map(Some) }
+}
+
+/// Any text, as it stands.
+pub fn text(raw: &RawValue) -> Parsed<String> {
+    raw.as_text().map(str::to_owned).ok_or_else(|| "write text, in quotes in the settings file".to_owned())
+}
+
+/// A name on one line, white space around it dropped; never empty.
+pub fn name(raw: &RawValue) -> Parsed<String> {
+    let text = text(raw)?;
+    let text = text.trim();
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("write one name, on one line".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A file or folder; never empty.
+pub fn path(raw: &RawValue) -> Parsed<PathBuf> {
+    match raw.as_text() {
+        Some(text) if !raw.is_empty() && !text.contains('\0') => Ok(PathBuf::from(text)),
+        _ => Err("write the path of a file or folder".to_owned()),
+    }
+}
+
+/// A whole number from 0; `_` may separate its digits in text too.
+pub fn count(raw: &RawValue) -> Parsed<u64> {
+    let right = || match raw.is_quoted() {
+        true => "write a whole number from 0 without quotes, such as `500000`".to_owned(),
+        false => "write a whole number from 0, such as `500000` or `500_000`".to_owned(),
+    };
+    match raw {
+        RawValue::Text(text) if !text.trim().starts_with(['+', '_']) => {
+            text.trim().replace('_', "").parse().map_err(|_| right())
+        }
+        RawValue::Toml(toml::Value::Integer(number)) => u64::try_from(*number).map_err(|_| right()),
+        _ => Err(right()),
+    }
+}
+
+/// A whole number in `least..=most`.
+pub fn count_within(least: u64, most: u64) -> impl Fn(&RawValue) -> Parsed<u64> {
+    move |raw| match count(raw) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        Ok(_) => Err(format!("write a whole number from {least} to {most}")),
+        Err(right) => Err(right),
+    }
+}
+
+/// A number in `least..=most`.
+pub fn number_within(least: f64, most: f64) -> impl Fn(&RawValue) -> Parsed<f64> {
+    move |raw| {
+        let number = match raw {
+            RawValue::Text(text) => text.trim().parse().ok(),
+            RawValue::Toml(toml::Value::Float(number)) => Some(*number),
+            RawValue::Toml(toml::Value::Integer(number)) => i32::try_from(*number).ok().map(f64::from),
+            RawValue::Toml(_) => None,
+        };
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| format!("write a number from {least} to {most}, such as `0.7`, without quotes"))
+    }
+}
+
+/// A duration with its unit, over 0 and at most a year.
+pub fn duration(raw: &RawValue) -> Parsed<Duration> {
+    let right =
+        || "write a duration over 0 with its unit, such as `60s`, `250ms` or `2h` (in quotes in the settings file)";
+    raw.as_text()
+        .and_then(|text| humantime::parse_duration(text.trim()).ok())
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| right().to_owned())
+}
+
+/// `true` or `false`; `1` and `0` in text.
+pub fn switch(raw: &RawValue) -> Parsed<bool> {
+    match raw {
+        RawValue::Toml(toml::Value::Boolean(on)) => Ok(*on),
+        RawValue::Text(text) if matches!(text.trim(), "true" | "1") => Ok(true),
+        RawValue::Text(text) if matches!(text.trim(), "false" | "0") => Ok(false),
+        _ => Err("write `true` or `false`, without quotes".to_owned()),
+    }
+}
+
+/// Prompt numbers.
+pub fn range(raw: &RawValue) -> Parsed<Range> {
+    let text = raw.as_text().ok_or("write prompt numbers in quotes, such as \"1-100\", \"3,7-9\" or \"all\"")?;
+    Range::from_str(text).map_err(|error| error.to_string())
+}
+
+/// One of `choices`, as what it stands for.
+pub fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&RawValue) -> Parsed<T> {
+    move |raw| {
+        let found = choices.iter().find(|(name, _)| raw.as_text().is_some_and(|text| text.trim() == *name));
+        found.map(|&(_, choice)| choice).ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+            format!("write {}", names.join(" or "))
+        })
+    }
+}
+
+/// An `http` or `https` address with a host, its trailing slash dropped.
+pub fn base_url(raw: &RawValue) -> Parsed<String> {
+    const RIGHT: &str = "write an address such as `https://api.openai.com/v1` or `http://localhost:8080/v1`";
+    let text = raw.as_text().ok_or(RIGHT)?.trim();
+    // The client's own parser: what it takes here, it takes when it sends.
+    let url = reqwest::Url::parse(text).map_err(|error| format!("{error}; {RIGHT}"))?;
+    let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
+    if !(begins("http://") || begins("https://")) || url.host_str().is_none_or(str::is_empty) {
+        return Err(RIGHT.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("an address holds no name or password; {RIGHT}"));
+    }
+    if text.contains(['?', '#']) {
+        return Err(format!("paths are put behind the address, so it has no `?` and no `#`; {RIGHT}"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Members for the request's body: a TOML table, or a JSON object as text; empty text is no member.
+pub fn table(raw: &RawValue) -> Parsed<Map<String, Json>> {
+    const RIGHT: &str =
+        "write a JSON object such as `{\"seed\": 7}`, or a section [request.extra] in the settings file";
+    match raw {
+        RawValue::Toml(toml::Value::Table(table)) => match json(&toml::Value::Table(table.clone())) {
+            Some(Json::Object(members)) => Ok(members),
+            _ => Err("JSON has no `nan` and no `inf`; write finite numbers".to_owned()),
+        },
+        RawValue::Text(text) if text.trim().is_empty() => Ok(Map::new()),
+        RawValue::Text(text) => serde_json::from_str(text).map_err(|error| format!("{error}; {RIGHT}")),
+        RawValue::Toml(_) => Err(RIGHT.to_owned()),
+    }
+}
+
+/// TOML as JSON, dates as text; `None` where a number has no JSON form.
+fn json(value: &toml::Value) -> Option<Json> {
+    Some(match value {
+        toml::Value::String(text) => Json::from(text.as_str()),
+        toml::Value::Integer(number) => Json::from(*number),
+        toml::Value::Float(number) => Json::Number(serde_json::Number::from_f64(*number)?),
+        toml::Value::Boolean(on) => Json::from(*on),
+        toml::Value::Datetime(date) => Json::from(date.to_string()),
+        toml::Value::Array(items) => Json::Array(items.iter().map(json).collect::<Option<_>>()?),
+        toml::Value::Table(table) => {
+            let members = table.iter().map(|(name, value)| Some((name.clone(), json(value)?)));
+            Json::Object(members.collect::<Option<_>>()?)
+        }
+    })
+}
