@@ -63,17 +63,17 @@ pub fn from_text(text: &str, origin: &KeyOrigin) -> Result<Option<Secret>, Confi
 /// The process environment is not changed. `$NAME` in a value is looked up in it, as `.env` files have it.
 pub fn from_dotenv(text: &str, origin: &KeyOrigin) -> Result<Option<Secret>, ConfigError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut broken = false;
     for line in dotenvy::from_read_iter(text.as_bytes()) {
         match line {
             Ok((name, value)) if name == KEY_VARIABLE => return from_text(&value, origin),
-            Err(dotenvy::Error::LineParse(line, _)) if assigned(line.trim()).is_some() => {
-                return Err(ConfigError::ApiKey {
-                    origin: origin.clone(),
-                    why: "stands on a line that cannot be parsed",
-                });
-            }
-            Ok(_) | Err(_) => {}
+            Ok(_) => {}
+            // The error may hold the line, or its value alone, so it is neither shown nor asked for the name.
+            Err(_) => broken = true,
         }
+    }
+    if broken && text.lines().any(|line| assigned(line.trim()).is_some()) {
+        return Err(ConfigError::ApiKey { origin: origin.clone(), why: "stands on a line that cannot be parsed" });
     }
     Ok(None)
 }

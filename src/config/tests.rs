@@ -187,7 +187,7 @@ fn wrong_types_in_the_file_are_clear() {
         ("[limits]\ntokens_per_minute = -5", &["cannot be `-5`", "whole number"]),
         ("[limits]\nwindow = 60", &["`limits.window`", "in quotes"]),
         ("[limits]\nsplit = \"yes\"", &["without quotes"]),
-        ("model = 4", &["`model`", "one name", "toml:1"]),
+        ("model = 4", &["`model`", "write text, in quotes", "toml:1"]),
         ("range = 5", &["in quotes"]),
         ("[request]\nextra = 5", &["[request.extra]"]),
         ("[request.extra]\na = nan", &["finite"]),
