@@ -183,7 +183,7 @@ fn values_of_the_wrong_form_name_origin_key_and_what_is_right() {
 #[test]
 fn wrong_types_in_the_file_are_clear() {
     for (text, parts) in [
-        ("[limits]\ntokens_per_minute = \"5\"", &["`limits.tokens_per_minute`", "toml:2", "without quotes"][..]),
+        ("[limits]\ntokens_per_minute = \"5\"", &["`limits.tokens_per_minute`", "toml:2", "0, without quotes"][..]),
         ("[limits]\ntokens_per_minute = -5", &["cannot be `-5`", "whole number"]),
         ("[limits]\nwindow = 60", &["`limits.window`", "in quotes"]),
         ("[limits]\nsplit = \"yes\"", &["without quotes"]),

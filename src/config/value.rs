@@ -104,9 +104,9 @@ pub fn path(raw: &RawValue) -> Parsed<PathBuf> {
 
 /// A whole number from 0; `_` may separate its digits in text too.
 pub fn count(raw: &RawValue) -> Parsed<u64> {
-    let right = || match raw.is_quoted() {
-        true => "write a whole number from 0 without quotes, such as `500000`".to_owned(),
-        false => "write a whole number from 0, such as `500000` or `500_000`".to_owned(),
+    let right = || {
+        let form = if raw.is_quoted() { "without quotes, such as `500000`" } else { "such as `500000` or `500_000`" };
+        format!("write a whole number from 0, {form}")
     };
     match raw {
         RawValue::Text(text) if !text.trim().starts_with(['+', '_']) => {
