@@ -1,1 +1,17 @@
 //! What a request says, what an answer means, and how long to wait before the next try.
+//!
+//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`hints`], [`message`], [`reply`]. I/O: [`client`], over the service in `tap`.
+
+pub mod answer;
+pub mod attempt;
+pub mod backoff;
+pub mod class;
+pub mod classify;
+#[cfg(test)]
+mod classify_tests;
+pub mod client;
+pub mod hints;
+pub mod message;
+pub mod reply;
+mod said;
+mod tap;
