@@ -1,0 +1,302 @@
+//! The API's errors: their exact words, members, white space and content types.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::ser::PrettyFormatter;
+
+use super::bucket::{Dimension, Refused};
+use super::go_duration::go_duration;
+use crate::model::Api;
+
+const INVALID: &str = "invalid_request_error";
+
+/// One error, before it is written in the way of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ApiError {
+    pub(super) status: u16,
+    pub(super) message: Cow<'static, str>,
+    pub(super) kind: &'static str,
+    pub(super) param: Option<&'static str>,
+    pub(super) code: Option<Cow<'static, str>>,
+    /// `Retry-After` in seconds, where a wait helps.
+    pub(super) retry_after: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Members<'a>,
+}
+
+/// In the order of real bodies.
+#[derive(Serialize)]
+struct Members<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: Option<&'a str>,
+}
+
+impl ApiError {
+    fn new(status: u16, kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, message: message.into(), kind, param: None, code: None, retry_after: None }
+    }
+
+    fn code(self, code: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: Some(code.into()), ..self }
+    }
+
+    fn param(self, param: &'static str) -> Self {
+        Self { param: Some(param), ..self }
+    }
+
+    /// The body as the endpoint of `api` writes it: chat with four spaces and a line end, responses with two and none.
+    pub(super) fn body(&self, api: Api) -> Vec<u8> {
+        let members =
+            Members { message: &self.message, r#type: self.kind, param: self.param, code: self.code.as_deref() };
+        let mut body = Vec::with_capacity(512);
+        let indent: &[u8] = if api == Api::Chat { b"    " } else { b"  " };
+        let mut writer = serde_json::Serializer::with_formatter(&mut body, PrettyFormatter::with_indent(indent));
+        // Strings written to memory: nothing in it can fail.
+        let _ = Envelope { error: members }.serialize(&mut writer);
+        if api == Api::Chat {
+            body.push(b'\n');
+        }
+        body
+    }
+
+    /// The `content-type` that goes with the body.
+    pub(super) fn content_type(api: Api) -> &'static str {
+        match api {
+            Api::Chat => "application/json; charset=utf-8",
+            Api::Responses => "application/json",
+        }
+    }
+
+    pub(super) fn not_json() -> Self {
+        Self::new(
+            400,
+            INVALID,
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. \
+             The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble figuring out how to \
+             fix this, please contact us through our help center at help.openai.com.)",
+        )
+    }
+
+    pub(super) fn wrong_type(what: &serde_json::Error) -> Self {
+        Self::new(400, INVALID, format!("Invalid type in the request: {what}.")).code("invalid_type")
+    }
+
+    pub(super) fn missing(param: &'static str) -> Self {
+        Self::new(400, INVALID, format!("Missing required parameter: '{param}'."))
+            .param(param)
+            .code("missing_required_parameter")
+    }
+
+    /// Chat Completions says this one in its own way.
+    pub(super) fn no_model() -> Self {
+        Self::new(400, INVALID, "you must provide a model parameter")
+    }
+
+    pub(super) fn empty_array(param: &'static str) -> Self {
+        let message = format!(
+            "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        );
+        Self::new(400, INVALID, message).param(param).code("empty_array")
+    }
+
+    pub(super) fn below_minimum(param: &'static str, minimum: i64, got: i64) -> Self {
+        let message = format!(
+            "Invalid '{param}': integer below minimum value. Expected a value >= {minimum}, but got {got} instead."
+        );
+        Self::new(400, INVALID, message).param(param).code("integer_below_min_value")
+    }
+
+    pub(super) fn above_maximum(param: &'static str, maximum: i64, got: i64) -> Self {
+        let message = format!(
+            "Invalid '{param}': integer above maximum value. Expected a value <= {maximum}, but got {got} instead."
+        );
+        Self::new(400, INVALID, message).param(param).code("integer_above_max_value")
+    }
+
+    pub(super) fn streaming() -> Self {
+        Self::new(
+            400,
+            INVALID,
+            "Streaming is not supported by the stand-in API. Leave 'stream' out, or set it to false.",
+        )
+        .param("stream")
+        .code("unsupported_value")
+    }
+
+    pub(super) fn too_long() -> Self {
+        Self::new(413, INVALID, "The request body is larger than the 67108864 bytes that the stand-in API takes.")
+    }
+
+    pub(super) fn no_such_url(method: &str, path: &str) -> Self {
+        Self::new(404, INVALID, format!("Invalid URL ({method} {path})"))
+    }
+
+    pub(super) fn no_such_model(model: &str) -> Self {
+        Self::new(404, INVALID, format!("The model `{model}` does not exist or you do not have access to it."))
+            .code("model_not_found")
+    }
+
+    /// A refusal by the limiter. `Retry-After` is in whole seconds, rounded up, at least 1.
+    pub(super) fn rate_limited(model: &str, refused: &Refused) -> Self {
+        let (kind, per) = match refused.dimension {
+            Dimension::Requests => ("requests", "requests per min (RPM)"),
+            Dimension::Tokens => ("tokens", "tokens per min (TPM)"),
+        };
+        let short = &refused.shortage;
+        let (limit, requested) = (short.limit, short.requested);
+        let of = format!("for {model} in organization org-standin on {per}");
+        let more = "Visit https://platform.openai.com/account/rate-limits to learn more.";
+        let Some(used) = short.used else {
+            let message = format!(
+                "Request too large {of}: Limit {limit}, Requested {requested}. \
+                 The input or output tokens must be reduced in order to run successfully. {more}"
+            );
+            return Self::new(429, kind, message).code("rate_limit_exceeded");
+        };
+        let wait = go_duration(short.wait);
+        let message = format!(
+            "Rate limit reached {of}: Limit {limit}, Used {used}, Requested {requested}. Please try again in {wait}. {more}"
+        );
+        let seconds = short.wait.as_secs() + u64::from(short.wait.subsec_nanos() > 0);
+        let retry_after = Some(seconds.max(1));
+        Self { retry_after, ..Self::new(429, kind, message).code("rate_limit_exceeded") }
+    }
+
+    /// The billing error of one of the documented codes; an unknown code has the message of the oldest.
+    pub(super) fn quota(code: &str) -> Self {
+        let message = match code {
+            "credit_balance_exhausted" => {
+                "You have no credits remaining. Add credits to continue using the API at \
+                 https://platform.openai.com/settings/organization/billing/."
+            }
+            "organization_spend_limit_exceeded" => {
+                "Your organization has reached its monthly spend limit. Raise the limit to continue using the API at \
+                 https://platform.openai.com/settings/organization/limits."
+            }
+            "project_spend_limit_exceeded" => {
+                "This project has reached its monthly spend limit. Raise the project's limit to continue using the API at \
+                 https://platform.openai.com/settings/organization/limits."
+            }
+            "organization_usage_limit_exceeded" => {
+                "Your organization has reached its approved monthly usage limit. Request an increase at \
+                 https://platform.openai.com/settings/organization/limits."
+            }
+            _ => {
+                "You exceeded your current quota, please check your plan and billing details. For more information on this error, \
+                 read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors."
+            }
+        };
+        Self::new(429, "insufficient_quota", message).code(code.to_owned())
+    }
+
+    pub(super) fn server_error(request_id: &str) -> Self {
+        let message = format!(
+            "The server had an error processing your request. Sorry about that! You can retry your request, or contact us through our \
+             help center at help.openai.com if you keep seeing this error. (Please include the request ID {request_id} in your email.)"
+        );
+        Self::new(500, "server_error", message)
+    }
+
+    pub(super) fn overloaded() -> Self {
+        Self::new(503, "service_unavailable_error", "The server is currently overloaded. Please try again later.")
+            .code("server_is_overloaded")
+    }
+}
+
+/// The 401, which is unlike all others: compact, with a status beside the error, and sent as `text/plain`.
+///
+/// It echoes the key it got, the middle starred out (a key of at most 12 characters is echoed whole), as the real one does: a client must not
+/// log it as it stands.
+pub(super) fn unauthorized(got: Option<&str>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: Unauthorized<'a>,
+        status: u16,
+    }
+    #[derive(Serialize)]
+    struct Unauthorized<'a> {
+        message: &'a str,
+        r#type: &'a str,
+        code: Option<&'a str>,
+        param: Option<&'a str>,
+    }
+    let (message, code) = match got {
+        Some(key) => (
+            format!(
+                "Incorrect API key provided: {}. You can find your API key at https://platform.openai.com/account/api-keys.",
+                mask(key)
+            ),
+            Some("invalid_api_key"),
+        ),
+        None => (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth \
+             (i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from https://platform.openai.com/account/api-keys."
+                .to_owned(),
+            None,
+        ),
+    };
+    let error = Unauthorized { message: &message, r#type: INVALID, code, param: None };
+    serde_json::to_vec(&Body { error, status: 401 }).unwrap_or_default()
+}
+
+fn mask(key: &str) -> String {
+    let length = key.chars().count();
+    key.chars().enumerate().map(|(at, c)| if at < 8 || at + 4 >= length { c } else { '*' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::standin::bucket::Shortage;
+    use std::time::Duration;
+
+    #[test]
+    fn bodies_have_the_length_of_real_ones() {
+        let error = ApiError::quota("insufficient_quota");
+        assert_eq!(error.body(Api::Chat).len(), 337);
+        assert_eq!(error.body(Api::Responses).len(), 316);
+        let text = String::from_utf8(error.body(Api::Chat)).expect("text");
+        assert!(text.starts_with("{\n    \"error\": {\n        \"message\": \"You exceeded"), "{text}");
+        assert!(text.ends_with("\"param\": null,\n        \"code\": \"insufficient_quota\"\n    }\n}\n"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_reads_as_the_real_one() {
+        let shortage = Shortage { limit: 10_000, used: Some(9_689), requested: 333, wait: Duration::from_millis(132) };
+        let refused = Refused { dimension: Dimension::Tokens, shortage };
+        let error = ApiError::rate_limited("gpt-4", &refused);
+        assert_eq!(
+            error.message,
+            "Rate limit reached for gpt-4 in organization org-standin on tokens per min (TPM): Limit 10000, Used 9689, Requested 333. \
+             Please try again in 132ms. Visit https://platform.openai.com/account/rate-limits to learn more."
+        );
+        assert_eq!((error.status, error.kind, error.retry_after), (429, "tokens", Some(1)));
+        let seconds = |millis| {
+            let shortage = Shortage { wait: Duration::from_millis(millis), ..shortage };
+            ApiError::rate_limited("m", &Refused { shortage, ..refused }).retry_after
+        };
+        assert_eq!((seconds(2_000), seconds(2_001)), (Some(2), Some(3)));
+        let never = Refused { shortage: Shortage { used: None, wait: Duration::ZERO, ..shortage }, ..refused };
+        let error = ApiError::rate_limited("gpt-4", &never);
+        assert!(error.message.starts_with("Request too large for gpt-4 in"), "{}", error.message);
+        assert!(error.message.contains("Limit 10000, Requested 333. The input"), "{}", error.message);
+        assert_eq!(error.retry_after, None);
+    }
+
+    #[test]
+    fn the_401_echoes_the_ends_of_the_key() {
+        let body = String::from_utf8(unauthorized(Some("sk-invalid-0123456789"))).expect("text");
+        assert_eq!(
+            body,
+            r#"{"error":{"message":"Incorrect API key provided: sk-inval*********6789. You can find your API key at https://platform.openai.com/account/api-keys.","type":"invalid_request_error","code":"invalid_api_key","param":null},"status":401}"#
+        );
+        assert_eq!(mask("short"), "short");
+        assert!(String::from_utf8(unauthorized(None)).expect("text").contains(r#""code":null"#));
+    }
+}
