@@ -96,7 +96,7 @@ mod tests {
     fn an_answer_says_what_it_is() {
         assert_eq!(
             answer("gpt-4o-mini", "Name three\n rivers.\n"),
-            "This is the stand-in’s answer; no model was asked. As gpt-4o-mini it read: “Name three rivers.” – digest 3fd54e1e7a0eaf10."
+            "This is the stand-in’s answer; no model was asked. As gpt-4o-mini it read: “Name three rivers.” – digest c7f09a24c88bd5cd."
         );
     }
 

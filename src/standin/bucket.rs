@@ -318,7 +318,7 @@ mod tests {
                 prop_assert!(level.remaining <= limit);
                 let reset = (u128::from(limit - level.remaining) * u128::from(nanos(window))).div_ceil(u128::from(limit));
                 prop_assert_eq!(u128::from(nanos(level.reset)), reset);
-                prop_assert!(bucket.fits(limit, now + nanos(level.reset)).is_ok(), "full after its reset");
+                prop_assert!(bucket.clone().fits(limit, now + nanos(level.reset)).is_ok(), "full after its reset");
             }
         }
     }

@@ -32,7 +32,7 @@ pub struct Options {
     pub headers_on_429: bool,
     /// Whether answers have the `x-ratelimit` headers of the limits that are set.
     pub rate_limit_headers: bool,
-    /// Pads answers to so many tokens; a longer answer is left as it is. `None`: the plain answer, 40 to 70 tokens.
+    /// Pads answers to so many tokens; a longer answer is left as it is. `None`: the plain answer, about 50 tokens.
     pub answer_tokens: Option<u64>,
     /// The models there are; a request for another one gets a 404. `None`: any name.
     pub known_models: Option<Vec<String>>,

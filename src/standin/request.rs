@@ -263,7 +263,6 @@ mod tests {
 
     #[test]
     fn input_tokens_are_those_that_were_billed() {
-        // The specification's example for gpt-4o-mini, billed with 24... is reproduced in `count`; here the sum's parts are.
         let ask = Ask::chat(br#"{"model":"gpt-4o","messages":[{"role":"system","content":"hello world"},{"role":"user","content":"hello","name":"bob"}]}"#)
             .expect("a request");
         let tokenizer = Tokenizer::for_model("gpt-4o");
