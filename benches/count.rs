@@ -55,6 +55,11 @@ fn main() {
         ("ab", repeated("ab")),
         ("emoji", repeated("🎉")),
         ("=", repeated("=")),
+        ("-", repeated("-")),
+        (
+            "79 dashes a line",
+            repeated("-------------------------------------------------------------------------------\n"),
+        ),
         ("digits", megabyte(|rng, text| text.push(rng.digit(10)))),
     ];
 

@@ -1,6 +1,6 @@
 //! What a conversation costs beside its text.
 //!
-//! The formula of OpenAI's cookbook ("How to count tokens with tiktoken") for every chat model since gpt-3.5-turbo-0613. It
+//! The formula of `OpenAI`'s cookbook ("How to count tokens with tiktoken") for every chat model since gpt-3.5-turbo-0613. It
 //! does not know names, tools or images.
 
 /// Tokens around each message.

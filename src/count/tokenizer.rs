@@ -47,7 +47,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer of `model`, or `o200k_base` as a guess: it is that of every chat model of OpenAI since gpt-4o whose
+    /// The tokenizer of `model`, or `o200k_base` as a guess: it is that of every chat model of `OpenAI` since gpt-4o whose
     /// tokenizer is published.
     #[must_use]
     pub fn for_model(model: &str) -> Self {
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// The oracle: tiktoken-rs, which is OpenAI's own code.
+    /// The oracle: tiktoken-rs, which is `OpenAI`'s own code.
     fn tiktoken(encoding: Encoding, text: &str) -> u64 {
         let bpe = match encoding {
             Encoding::O200kBase => tiktoken_rs::o200k_base_singleton(),

@@ -11,11 +11,11 @@ use genai_prices::{Calculator, ErrorKind, PriceRequest, UsageKey};
 use crate::model::Usage;
 
 /// The day of the bundled price table, for messages. The crate does not tell it: it is the day on which, by the `price_comments` in
-/// `data/prices.json` of genai-prices 0.2.1, the OpenAI rates were last verified as a whole. A test fails when the crate changes.
+/// `data/prices.json` of genai-prices 0.2.1, the `OpenAI` rates were last verified as a whole. A test fails when the crate changes.
 pub const TABLE_DATE: &str = "2026-10-14";
 
 /// Input tokens up to which every model of the table has one rate. The least start of a long-context rate there is 32,000
-/// tokens (on `OpenRouter`); OpenAI's is 272,000.
+/// tokens (on `OpenRouter`); `OpenAI`'s is 272,000.
 const ONE_RATE_UP_TO: u64 = 32_000;
 
 /// Tokens by which the rates are looked up; a power of two, so that dividing by it loses nothing.
@@ -37,7 +37,7 @@ impl Price {
     /// The prices of `model` at the provider behind `base_url` at the time `at`; `None` where the table has no such model.
     ///
     /// An address that belongs to no provider of the table (a proxy, a gateway, this machine) leaves the model's name to tell
-    /// the provider: `gpt-4o` and `openai/gpt-4o` have OpenAI's prices there.
+    /// the provider: `gpt-4o` and `openai/gpt-4o` have `OpenAI`'s prices there.
     #[must_use]
     pub fn look_up(model: &str, base_url: &str, at: DateTime<Utc>) -> Option<Self> {
         let input = Usage { input_tokens: SAMPLE, output_tokens: 0 };
