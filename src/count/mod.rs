@@ -91,10 +91,9 @@ mod tests {
         }
     }
 
-    /// Examples whose billed tokens `OpenAI` publishes: the API reference of chat completions (19 and 9), and of
-    /// `/responses/input_tokens` (11, where the formula says one more).
+    /// Worked by hand from the formula; the last is an example of `/responses/input_tokens`, where the API says 11.
     #[test]
-    fn requests_take_the_tokens_that_openai_publishes() {
+    fn requests_take_the_tokens_of_the_formula() {
         for (model, api, system, prompt, tokens) in [
             ("gpt-4o-mini", Api::Chat, Some("You are a helpful assistant."), "Hello!", 19),
             ("gpt-4o-mini", Api::Chat, None, "Hello!", 9),

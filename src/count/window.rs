@@ -8,7 +8,8 @@ use tiktoken_rs::{model::get_context_size, tokenizer::get_tokenizer};
 
 use super::base_model;
 
-/// Families, by the start of their names, for which tiktoken-rs 0.12.1 gives a smaller window than `OpenAI`'s model pages.
+/// Families, by the start of their names, for which tiktoken-rs 0.12.1 gives less than the price table of genai-prices 0.2.1. That
+/// table says 1,000,000 for gpt-5.5; it stands here with its neighbours gpt-5.4 and gpt-5.6, on the harmless side.
 const LARGER: [(&str, u64); 4] =
     [("gpt-4-turbo", 128_000), ("gpt-4-vision", 128_000), ("gpt-5.5", 1_050_000), ("gpt-5.6", 1_050_000)];
 
