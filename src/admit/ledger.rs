@@ -195,6 +195,12 @@ impl Ledger {
         self.minute = Amount::default();
     }
 
+    /// The day that is counted.
+    #[must_use]
+    pub fn date(&self) -> NaiveDate {
+        self.date
+    }
+
     /// What is used up at `now`.
     pub fn used(&mut self, now: &Now) -> Used {
         self.turn_to(now);

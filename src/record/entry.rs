@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn numbers_are_read_back() {
-        for status in [Status::Sending, Status::Waiting, Status::Done, Status::Failed, Status::Unwritten, Status::Lost] {
+        for status in [Status::Sending, Status::Waiting, Status::Done, Status::Failed, Status::Unwritten, Status::Lost]
+        {
             assert_eq!(Status::from_number(status as i64), Some(status));
         }
         assert_eq!(Status::from_number(0), None);

@@ -10,12 +10,14 @@ pub mod memory;
 pub mod sqlite;
 mod usage_file;
 
+pub use usage_file::{FaceFound, UsageFileError};
+
 use chrono::NaiveDate;
 
 use crate::admit::ledger::{TooLarge, Used, Wait};
 use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
-use crate::send::classify::Finish;
+use crate::send::answer::Finish;
 use entry::Fingerprint;
 
 /// One request that wants to be sent.
@@ -134,8 +136,8 @@ pub trait Store {
     /// Admits the first of `claims` that fit, in order, up to the first that does not, and journals them as being sent.
     ///
     /// One durable transaction. Dies before it: nothing has happened. Dies after it: the requests count as spent, and the journal says that they
-    /// were in flight.
-    fn begin(&mut self, claims: &[Claim], now: &Now) -> Result<Begun, StoreError>;
+    /// were in flight. `now` is asked once, when the store is held against others.
+    fn begin(&mut self, claims: &[Claim], now: &dyn Fn() -> Now) -> Result<Begun, StoreError>;
 
     /// Journals how attempts ended and settles their reservations. The answers of those done are on disk already.
     ///
@@ -167,7 +169,9 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The database was made by a later version.
-    #[error("the state file {path} was made by a newer promptmill (format {found}, this one knows {known}); use that one, or name another ledger with --ledger")]
+    #[error(
+        "the state file {path} was made by a newer promptmill (format {found}, this one knows {known}); use that one, or name another ledger with --ledger"
+    )]
     Newer {
         /// The file.
         path: std::path::PathBuf,
@@ -188,7 +192,9 @@ fn hint(error: &rusqlite::Error) -> &'static str {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "; make its folder writable, or name another place with --ledger"
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it: try again when that has ended",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "; another program holds it: try again when that has ended"
+        }
         _ => "",
     }
 }

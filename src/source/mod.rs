@@ -1,3 +1,5 @@
 //! Which prompts are meant, and what they say.
 
+pub mod prompt;
 pub mod range;
+pub mod scan;

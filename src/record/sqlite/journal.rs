@@ -1,0 +1,258 @@
+//! The journal between runs: what a run finds at its start, and what it leaves at its end.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::super::StoreError;
+use super::super::entry::{Fingerprint, Known, Status, Step, next_status};
+use super::{SqliteStore, signed, unsigned};
+use crate::clock::Now;
+use crate::model::{PromptId, Usage};
+
+/// How many of the latest answers tell what a model's answers need.
+const LATEST_ANSWERS: i64 = 256;
+
+/// What a run says of itself.
+#[derive(Clone, Debug)]
+pub struct RunInfo {
+    /// The outputs folder, as an absolute path: what prompts are kept by.
+    pub outputs: String,
+    /// The model.
+    pub model: String,
+    /// Whether the stand-in answers.
+    pub rehearsal: bool,
+    /// The process.
+    pub pid: u32,
+}
+
+/// What earlier runs left of an outputs folder.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The last end of each prompt.
+    pub known: HashMap<PromptId, Known>,
+    /// Requests that were in flight when their run died.
+    pub lost: Vec<LostRequest>,
+    /// Answers that could not be written.
+    pub kept: Vec<KeptAnswer>,
+    /// Output tokens of the model's latest answers.
+    pub latest_output_tokens: Vec<u64>,
+}
+
+/// A request whose fate is not known.
+#[derive(Clone, Debug)]
+pub struct LostRequest {
+    /// The run that sent it.
+    run: i64,
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// What was sent.
+    pub fingerprint: Fingerprint,
+    /// When it was begun.
+    pub begun: DateTime<Utc>,
+    /// Input tokens, counted.
+    pub input_tokens: u64,
+    /// Input and expected output tokens, which stay counted as spent.
+    pub reserved_tokens: u64,
+    /// Whether it went to the stand-in.
+    pub rehearsal: bool,
+}
+
+/// An answer that a run could not write.
+#[derive(Clone, Debug)]
+pub struct KeptAnswer {
+    run: i64,
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// The answer.
+    pub text: String,
+}
+
+/// The last run of a folder, for `status`.
+#[derive(Clone, Debug)]
+pub struct LastRun {
+    /// The model.
+    pub model: String,
+    /// Whether the stand-in answered.
+    pub rehearsal: bool,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// When it ended; `None` while it runs, and for one that died.
+    pub ended: Option<DateTime<Utc>>,
+    /// Its closing line.
+    pub summary: Option<String>,
+}
+
+impl SqliteStore {
+    /// What earlier runs left of the folder `outputs`, for requests to `model`.
+    pub fn find(&self, outputs: &str, model: &str) -> Result<Found, StoreError> {
+        let run = || -> rusqlite::Result<Found> {
+            let mut found = Found::default();
+            let mut entries = self.connection.prepare(
+                "SELECT e.run, e.prompt, e.fingerprint, e.status, e.bytes, e.input_tokens, e.output_tokens, e.reserved_tokens, e.begun_ms, r.rehearsal
+                 FROM runs r JOIN entries e ON e.run = r.id WHERE r.outputs = ?1 ORDER BY e.run",
+            )?;
+            let mut rows = entries.query([outputs])?;
+            while let Some(row) = rows.next()? {
+                let prompt = PromptId(unsigned(row.get(1)?));
+                let fingerprint = Fingerprint(row.get(2)?);
+                match Status::from_number(row.get(3)?) {
+                    Some(status @ (Status::Done | Status::Failed | Status::Unwritten)) => {
+                        found.known.insert(prompt, known(row, fingerprint, status)?);
+                    }
+                    Some(Status::Sending) => found.lost.push(lost(row, prompt, fingerprint)?),
+                    Some(Status::Waiting | Status::Lost) | None => {}
+                }
+            }
+            let mut kept = self.connection.prepare("SELECT k.run, k.prompt, k.text FROM kept k JOIN runs r ON r.id = k.run WHERE r.outputs = ?1 ORDER BY k.run")?;
+            let kept = kept.query_map([outputs], |row| {
+                Ok(KeptAnswer { run: row.get(0)?, prompt: PromptId(unsigned(row.get(1)?)), text: row.get(2)? })
+            })?;
+            found.kept = kept.collect::<rusqlite::Result<_>>()?;
+            let mut latest = self.connection.prepare(
+                "SELECT e.output_tokens FROM runs r JOIN entries e ON e.run = r.id WHERE r.model = ?1 AND e.status = ?2 ORDER BY e.run DESC LIMIT ?3",
+            )?;
+            let latest = latest
+                .query_map(params![model, Status::Done as i64, LATEST_ANSWERS], |row| Ok(unsigned(row.get(0)?)))?;
+            found.latest_output_tokens = latest.collect::<rusqlite::Result<_>>()?;
+            Ok(found)
+        };
+        run().map_err(self.database())
+    }
+
+    /// Starts a run. Call it while the outputs folder is locked: requests of the folder that are still "sending" have lost their run, and are marked so.
+    pub fn start_run(&mut self, info: &RunInfo, now: &Now) -> Result<(), StoreError> {
+        let run = self.write(&|| *now, |transaction, _, now| {
+            transaction.execute(
+                "UPDATE entries SET status = ?1 WHERE status = ?2 AND run IN (SELECT id FROM runs WHERE outputs = ?3)",
+                params![Status::Lost as i64, Status::Sending as i64, info.outputs],
+            )?;
+            transaction.execute(
+                "INSERT INTO runs (outputs, model, rehearsal, pid, started_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![info.outputs, info.model, info.rehearsal, info.pid, now.wall.timestamp_millis()],
+            )?;
+            Ok(transaction.last_insert_rowid())
+        })?;
+        self.run = Some(run);
+        Ok(())
+    }
+
+    /// Ends the run with its closing line.
+    pub fn end_run(&mut self, summary: &str, now: &Now) -> Result<(), StoreError> {
+        let run = self.run;
+        self.write(&|| *now, |transaction, _, now| {
+            transaction.execute(
+                "UPDATE runs SET ended_ms = ?2, summary = ?3 WHERE id = ?1",
+                params![run, now.wall.timestamp_millis(), summary],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Journals that the answer of a lost request stands on disk after all: its run wrote it and died before it could say so.
+    pub fn recover_lost(
+        &mut self,
+        request: &LostRequest,
+        usage: Usage,
+        bytes: u64,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        self.recover(request.run, request.prompt, Status::Lost, Some(usage), bytes, now)
+    }
+
+    /// Journals that a kept answer is written now.
+    pub fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
+        self.recover(answer.run, answer.prompt, Status::Unwritten, None, answer.text.len() as u64, now)
+    }
+
+    fn recover(
+        &mut self,
+        run: i64,
+        prompt: PromptId,
+        from: Status,
+        usage: Option<Usage>,
+        bytes: u64,
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        let to = next_status(Some(from), Step::Recover)
+            .map_err(|illegal| self.database()(rusqlite::Error::ToSqlConversionFailure(Box::new(illegal))))?;
+        self.write(&|| *now, |transaction, _, now| {
+            transaction.execute(
+                "UPDATE entries SET status = ?3, bytes = ?4, ended_ms = ?5, input_tokens = coalesce(?6, input_tokens),
+                 output_tokens = coalesce(?7, output_tokens) WHERE run = ?1 AND prompt = ?2",
+                params![
+                    run,
+                    signed(prompt.0),
+                    to as i64,
+                    signed(bytes),
+                    now.wall.timestamp_millis(),
+                    usage.map(|usage| signed(usage.input_tokens)),
+                    usage.map(|usage| signed(usage.output_tokens))
+                ],
+            )?;
+            transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, signed(prompt.0)])?;
+            Ok(())
+        })
+    }
+
+    /// Journals that an output which the journal did not know answers `fingerprint`: its history was lost, and the answer is kept.
+    pub fn adopt(&mut self, adopted: &[(PromptId, Fingerprint, u64)], now: &Now) -> Result<(), StoreError> {
+        let run = self.run;
+        self.write(&|| *now, |transaction, _, now| {
+            let mut insert = transaction.prepare(
+                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6)",
+            )?;
+            for (prompt, fingerprint, bytes) in adopted {
+                insert.execute(params![run, signed(prompt.0), fingerprint.0, Status::Done as i64, signed(*bytes), now.wall.timestamp_millis()])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The last run of the folder `outputs`.
+    pub fn last_run(&self, outputs: &str) -> Result<Option<LastRun>, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT model, rehearsal, pid, started_ms, ended_ms, summary FROM runs WHERE outputs = ?1 ORDER BY id DESC LIMIT 1",
+                [outputs],
+                |row| {
+                    let ended: Option<i64> = row.get(4)?;
+                    Ok(LastRun {
+                        model: row.get(0)?,
+                        rehearsal: row.get(1)?,
+                        pid: row.get(2)?,
+                        started: wall(row.get(3)?),
+                        ended: ended.map(wall),
+                        summary: row.get(5)?,
+                    })
+                },
+            )
+            .optional()
+            .map_err(self.database())
+    }
+}
+
+fn known(row: &Row<'_>, fingerprint: Fingerprint, status: Status) -> rusqlite::Result<Known> {
+    let usage = Usage { input_tokens: unsigned(row.get(5)?), output_tokens: unsigned(row.get(6)?) };
+    Ok(Known { fingerprint, status, bytes: unsigned(row.get(4)?), rehearsal: row.get(9)?, usage })
+}
+
+fn lost(row: &Row<'_>, prompt: PromptId, fingerprint: Fingerprint) -> rusqlite::Result<LostRequest> {
+    Ok(LostRequest {
+        run: row.get(0)?,
+        prompt,
+        fingerprint,
+        begun: wall(row.get::<_, Option<i64>>(8)?.unwrap_or(0)),
+        input_tokens: unsigned(row.get(5)?),
+        reserved_tokens: unsigned(row.get(7)?),
+        rehearsal: row.get(9)?,
+    })
+}
+
+fn wall(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}

@@ -1,0 +1,422 @@
+//! The store in a file: SQLite, shared by the processes of one machine.
+//!
+//! The file lies in `.promptmill/` beside `usage.md`. Each write is one `BEGIN IMMEDIATE` transaction, so that two processes never decide on the same room;
+//! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
+
+mod journal;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+pub use journal::{Found, KeptAnswer, LastRun, LostRequest, RunInfo};
+
+use super::entry::{Status, Step, next_status};
+use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Store, StoreError};
+use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Used};
+use crate::admit::limits::Limits;
+use crate::atomic::folder_of;
+use crate::clock::{Mono, Now, nanos};
+
+/// The embedded store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+    ledger_file: PathBuf,
+    boot: String,
+    ledger: Ledger,
+    /// Changes of `ledger` up to this one are in memory.
+    seen_rev: i64,
+    seen_epoch: i64,
+    /// SQLite's own count of other connections' commits; unchanged means that nothing is to be read.
+    seen_version: Option<i64>,
+    run: Option<i64>,
+}
+
+/// Where the state of the ledger `ledger_file` is kept: `usage.md` -> `.promptmill/usage.db` beside it.
+#[must_use]
+pub fn state_file(ledger_file: &Path) -> PathBuf {
+    let stem = ledger_file.file_stem().unwrap_or_default();
+    folder_of(ledger_file).join(".promptmill").join(stem).with_extension("db")
+}
+
+impl SqliteStore {
+    /// Opens the state of `ledger_file`, making it where there is none.
+    ///
+    /// `boot` names this start of the machine ([`Clock::boot`](crate::clock::Clock::boot)): entries of an earlier one are as old as the wall clock says.
+    pub fn open(ledger_file: &Path, limits: Limits, boot: String, now: &Now) -> Result<Self, StoreError> {
+        let path = state_file(ledger_file);
+        let folder = folder_of(&path);
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        let connection = schema::open(&path)?;
+        let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
+        store.read(now)?;
+        Ok(store)
+    }
+
+    /// Opens the state of `ledger_file` for reading; `None` where there is none.
+    pub fn open_to_read(
+        ledger_file: &Path,
+        limits: Limits,
+        boot: String,
+        now: &Now,
+    ) -> Result<Option<Self>, StoreError> {
+        let path = state_file(ledger_file);
+        let Some(connection) = schema::open_to_read(&path)? else { return Ok(None) };
+        let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
+        store.read(now)?;
+        Ok(Some(store))
+    }
+
+    fn on(connection: Connection, path: PathBuf, ledger_file: &Path, limits: Limits, boot: String, now: &Now) -> Self {
+        Self {
+            connection,
+            path,
+            ledger_file: ledger_file.to_owned(),
+            boot,
+            ledger: Ledger::new(limits, now.day.date),
+            seen_rev: 0,
+            seen_epoch: 0,
+            seen_version: None,
+            run: None,
+        }
+    }
+
+    /// The state file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The amounts of the window, oldest first, with the moment each leaves it.
+    pub fn leaving(&mut self, now: &Now) -> Result<Vec<(Mono, Amount)>, StoreError> {
+        self.used(now)?;
+        Ok(self.ledger.leaving().collect())
+    }
+
+    /// Replaces all that is used up by the amounts given: a person's edit of `usage.md`, or a fresh start. The window's amount counts from `at`.
+    pub(super) fn replace_used(
+        &mut self,
+        minute: Amount,
+        at: Mono,
+        day: (NaiveDate, u64),
+        now: &Now,
+    ) -> Result<(), StoreError> {
+        let boot = self.boot.clone();
+        self.write(&|| *now, |transaction, _, now| {
+            transaction.execute("DELETE FROM ledger", [])?;
+            let rev = next(transaction, "rev")?;
+            next(transaction, "epoch")?;
+            if minute != Amount::default() {
+                let wall_ms = now.wall.timestamp_millis() - signed(at.until(now.mono).as_millis());
+                transaction.execute(
+                    "INSERT INTO ledger (at, boot, wall_ms, tokens, requests, rev) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    params![signed(at.0), boot, wall_ms, signed(minute.tokens), signed(minute.requests), rev],
+                )?;
+            }
+            let (date, tokens) = day;
+            transaction.execute(
+                "INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = ?2, requests = max(requests, ?3)",
+                params![date.to_string(), signed(tokens), signed(minute.requests)],
+            )?;
+            Ok(())
+        })?;
+        self.read(now)
+    }
+
+    /// Runs `work` in one immediate transaction that has read what others wrote. The ledger in memory is handed in, to be changed with the file.
+    ///
+    /// The time is read when the transaction holds the file: a wait for another process must not make an admission look older than it is.
+    fn write<T>(
+        &mut self,
+        now: &dyn Fn() -> Now,
+        work: impl FnOnce(&Transaction<'_>, &mut Ledger, &Now) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let Self { connection, ledger, boot, seen_rev, seen_epoch, seen_version, path, .. } = self;
+        let mut run = || -> rusqlite::Result<T> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let now = now();
+            let mut seen = Seen { rev: seen_rev, epoch: seen_epoch, version: seen_version };
+            read_changes(&transaction, ledger, boot, &mut seen, &now)?;
+            let result = work(&transaction, ledger, &now)?;
+            // What is written here is in memory already.
+            *seen_rev = transaction.query_row("SELECT value FROM counters WHERE name = 'rev'", [], |row| row.get(0))?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|source| StoreError::Database { path: path.clone(), source })
+    }
+
+    /// Reads what others wrote.
+    fn read(&mut self, now: &Now) -> Result<(), StoreError> {
+        let Self { connection, ledger, boot, seen_rev, seen_epoch, seen_version, path, .. } = self;
+        let mut run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            let mut seen = Seen { rev: seen_rev, epoch: seen_epoch, version: seen_version };
+            read_changes(&transaction, ledger, boot, &mut seen, now)
+        };
+        run().map_err(|source| StoreError::Database { path: path.clone(), source })
+    }
+
+    pub(super) fn ledger_file(&self) -> &Path {
+        &self.ledger_file
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        self.ledger.limits()
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn database(&self) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+        let path = self.path.clone();
+        move |source| StoreError::Database { path: path.clone(), source }
+    }
+}
+
+impl Store for SqliteStore {
+    fn begin(&mut self, claims: &[Claim], now: &dyn Fn() -> Now) -> Result<Begun, StoreError> {
+        let run = self.run;
+        let boot = self.boot.clone();
+        let span_ms = signed(self.ledger.limits().span().as_millis());
+        self.write(now, |transaction, ledger, now| {
+            let wall_ms = now.wall.timestamp_millis();
+            let mut begun = Begun { admitted: Vec::new(), refused: None };
+            let last: Option<i64> = transaction.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'ledger'", [], |row| row.get(0)).optional()?;
+            let entry = last.unwrap_or(0) + 1;
+            let date = ledger.used(now).date;
+            let mut total = Amount::default();
+            let mut journal = transaction.prepare_cached(
+                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, begun_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, 0, ?8)
+                 ON CONFLICT DO UPDATE SET status = ?4, attempts = ?5, reserved_tokens = ?7, begun_ms = ?8",
+            )?;
+            for claim in claims {
+                match ledger.admit(unsigned(entry), Amount::request(claim.tokens), now) {
+                    Admission::Now => {
+                        let status = step(transaction, run, claim.prompt.0, Step::Begin)?;
+                        journal.execute(params![
+                            run, signed(claim.prompt.0), claim.fingerprint.0, status as i64, claim.attempt,
+                            signed(claim.input_tokens), signed(claim.tokens), wall_ms
+                        ])?;
+                        total.tokens += claim.tokens;
+                        total.requests += 1;
+                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, date, tokens: claim.tokens });
+                    }
+                    Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
+                    Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),
+                }
+                if begun.refused.is_some() {
+                    break;
+                }
+            }
+            if total.requests > 0 {
+                let rev = next(transaction, "rev")?;
+                transaction.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+                    entry, signed(now.mono.0), boot, wall_ms, signed(total.tokens), signed(total.requests), rev
+                ])?;
+                transaction
+                    .prepare_cached("INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = tokens + ?2, requests = requests + ?3")?
+                    .execute(params![date.to_string(), signed(total.tokens), signed(total.requests)])?;
+                // Entries that have left every window are of no use; twice the span leaves those be whom another process still settles.
+                transaction
+                    .prepare_cached("DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE wall_ms < ?1 ORDER BY id LIMIT 64)")?
+                    .execute([wall_ms - (2 * span_ms).max(3_600_000)])?;
+            }
+            Ok(begun)
+        })
+    }
+
+    fn finish(&mut self, finished: Vec<Finished>, now: &Now) -> Result<(), StoreError> {
+        let run = self.run;
+        let wall_ms = now.wall.timestamp_millis();
+        self.write(&|| *now, |transaction, ledger, _| {
+            let mut entries: BTreeMap<u64, i64> = BTreeMap::new();
+            let mut days: BTreeMap<NaiveDate, i64> = BTreeMap::new();
+            let mut journal = transaction.prepare_cached(
+                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
+                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
+                 ON CONFLICT DO UPDATE SET status = ?4, input_tokens = CASE WHEN ?5 > 0 THEN ?5 ELSE input_tokens END, output_tokens = ?6,
+                 bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
+            )?;
+            for Finished { prompt, fingerprint, settled, ended } in finished {
+                if let Some((reservation, tokens)) = settled {
+                    ledger.settle(reservation.entry, reservation.at, reservation.date, reservation.tokens, tokens);
+                    let change = signed(tokens) - signed(reservation.tokens);
+                    *entries.entry(reservation.entry).or_default() += change;
+                    *days.entry(reservation.date).or_default() += change;
+                }
+                let row = Row::of(&ended);
+                let status = step(transaction, run, prompt.0, row.step)?;
+                journal.execute(params![
+                    run, signed(prompt.0), fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
+                    wall_ms, row.class, row.message, row.finish
+                ])?;
+                if let Ended::Unwritten { text, .. } = &ended {
+                    transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, signed(prompt.0), text])?;
+                }
+            }
+            entries.retain(|_, change| *change != 0);
+            if !entries.is_empty() {
+                let rev = next(transaction, "rev")?;
+                let mut settle = transaction.prepare_cached("UPDATE ledger SET tokens = max(tokens + ?2, 0), rev = ?3 WHERE id = ?1")?;
+                for (entry, change) in entries {
+                    settle.execute(params![signed(entry), change, rev])?;
+                }
+                for (date, change) in days {
+                    transaction.execute("UPDATE days SET tokens = max(tokens + ?2, 0) WHERE date = ?1", params![date.to_string(), change])?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn used(&mut self, now: &Now) -> Result<Used, StoreError> {
+        self.read(now)?;
+        Ok(self.ledger.used(now))
+    }
+}
+
+/// The columns of an ended attempt.
+struct Row<'a> {
+    step: Step,
+    input_tokens: u64,
+    output_tokens: u64,
+    bytes: u64,
+    class: Option<&'a str>,
+    message: Option<&'a str>,
+    finish: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    fn of(ended: &'a Ended) -> Self {
+        let empty = Row {
+            step: Step::Again,
+            input_tokens: 0,
+            output_tokens: 0,
+            bytes: 0,
+            class: None,
+            message: None,
+            finish: None,
+        };
+        match ended {
+            Ended::Done { usage, finish, bytes } => Row {
+                step: Step::Done,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                bytes: *bytes,
+                finish: Some(finish.to_string()),
+                ..empty
+            },
+            Ended::Failed { class, message, usage } => Row {
+                step: Step::Fail,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                class: Some(class),
+                message: Some(message),
+                ..empty
+            },
+            Ended::Again { class } => Row { class: Some(class), ..empty },
+            Ended::Unwritten { usage, finish, .. } => Row {
+                step: Step::Keep,
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                finish: Some(finish.to_string()),
+                ..empty
+            },
+        }
+    }
+}
+
+/// The status of a prompt's entry after `step`.
+fn step(transaction: &Transaction<'_>, run: Option<i64>, prompt: u64, step: Step) -> rusqlite::Result<Status> {
+    let from: Option<i64> = transaction
+        .prepare_cached("SELECT status FROM entries WHERE run = ?1 AND prompt = ?2")?
+        .query_row(params![run, signed(prompt)], |row| row.get(0))
+        .optional()?;
+    next_status(from.and_then(Status::from_number), step)
+        .map_err(|illegal| rusqlite::Error::ToSqlConversionFailure(Box::new(illegal)))
+}
+
+/// Raises a counter and tells its new value.
+fn next(transaction: &Transaction<'_>, counter: &str) -> rusqlite::Result<i64> {
+    transaction
+        .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = ?1 RETURNING value")?
+        .query_row([counter], |row| row.get(0))
+}
+
+/// How far the memory has followed the file.
+struct Seen<'a> {
+    rev: &'a mut i64,
+    epoch: &'a mut i64,
+    version: &'a mut Option<i64>,
+}
+
+/// Brings the ledger in memory up to the file.
+fn read_changes(
+    transaction: &Transaction<'_>,
+    ledger: &mut Ledger,
+    boot: &str,
+    seen: &mut Seen<'_>,
+    now: &Now,
+) -> rusqlite::Result<()> {
+    let version: i64 = transaction.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+    let counter = |name: &str| -> rusqlite::Result<i64> {
+        transaction.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([name], |row| row.get(0))
+    };
+    let epoch = counter("epoch")?;
+    // Our own commits leave SQLite's count alone.
+    if *seen.version == Some(version) && *seen.epoch == epoch && ledger.date() >= now.day.date {
+        return Ok(());
+    }
+    *seen.version = Some(version);
+    if *seen.epoch != epoch {
+        *seen.epoch = epoch;
+        *seen.rev = 0;
+        ledger.clear_window();
+    }
+    let mut rows =
+        transaction.prepare_cached("SELECT id, at, boot, wall_ms, tokens, requests, rev FROM ledger WHERE rev > ?1")?;
+    let mut rows = rows.query([*seen.rev])?;
+    while let Some(row) = rows.next()? {
+        let at = if row.get_ref(2)?.as_str()? == boot { Mono(unsigned(row.get(1)?)) } else { before(now, row.get(3)?) };
+        let amount = Amount { tokens: unsigned(row.get(4)?), requests: unsigned(row.get(5)?) };
+        *seen.rev = (*seen.rev).max(row.get(6)?);
+        if at.plus(ledger.limits().span()) > now.mono {
+            ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount });
+        }
+    }
+    let date = ledger.used(now).date;
+    let day = transaction
+        .prepare_cached("SELECT tokens, requests FROM days WHERE date = ?1")?
+        .query_row([date.to_string()], |row| {
+            Ok(Amount { tokens: unsigned(row.get(0)?), requests: unsigned(row.get(1)?) })
+        })
+        .optional()?;
+    ledger.set_day(date, day.unwrap_or_default());
+    Ok(())
+}
+
+/// When a moment of the wall clock was on the steady one: for what happened before the machine was started.
+///
+/// A moment that the wall clock has not reached (it was set back) counts as now: it stays counted for a whole window, and no longer.
+fn before(now: &Now, wall_ms: i64) -> Mono {
+    let then = DateTime::<Utc>::from_timestamp_millis(wall_ms).unwrap_or(now.wall);
+    let age = (now.wall - then).to_std().unwrap_or_default();
+    Mono(now.mono.0.saturating_sub(nanos(age)))
+}
+
+/// SQLite's numbers are signed; ours are far below where that matters.
+fn signed(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
