@@ -37,3 +37,4 @@ pub mod run;
 pub mod send;
 pub mod source;
 pub mod standin;
+pub mod write;

@@ -30,6 +30,17 @@ pub enum Finish {
     Filtered,
 }
 
+impl std::fmt::Display for Finish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Complete => "complete",
+            Self::Truncated => "truncated",
+            Self::Refused => "refused",
+            Self::Filtered => "filtered",
+        })
+    }
+}
+
 /// The JSON of a body; `None` where it is something else.
 ///
 /// Some servers send blank lines or `: keep-alive` comments while they work, before the JSON.

@@ -1,0 +1,4 @@
+//! What is said of a run: one stream of events, and those who show it.
+
+pub mod event;
+pub mod summary;

@@ -1,0 +1,155 @@
+//! The machine: what a run does next, as a value that time and answers are put into.
+//!
+//! [`Machine::handle`] takes one [`Input`] and the time, and returns [`Action`]s. It reads no clock, touches no file and sends nothing; whoever drives
+//! it carries the actions out, feeds what comes of them back as inputs, and calls again with [`Input::Wake`] at the moment of the last
+//! [`Action::WakeAt`]. So a run can be replayed in virtual time, with a crash after any action.
+//!
+//! The order of effects for one attempt: `Begin` (reserve and journal) → `Send` → `Write` → `Finish` (journal and settle). The next step is asked for
+//! only when the one before it is reported as carried out.
+
+mod estimate;
+mod machine;
+mod outcome;
+mod throttle;
+
+pub use estimate::OutputEstimate;
+pub use machine::Machine;
+pub use outcome::doom;
+
+use crate::admit::limits::Limits;
+use crate::clock::Mono;
+use crate::config::OnDayLimit;
+use crate::model::PromptId;
+use crate::record::entry::Fingerprint;
+use crate::record::{Begun, Claim, Finished};
+use crate::report::event::Event;
+use crate::send::classify::{RunStop, Verdict};
+
+/// A job's place in the run, from 0; smaller goes first.
+pub type JobIndex = u32;
+
+/// A prompt that this run has to bring to an end.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// The request to send.
+    pub fingerprint: Fingerprint,
+    /// Input tokens, counted.
+    pub input_tokens: u64,
+    /// Its batch, from 0. A batch starts when the one before it has ended.
+    pub batch: u32,
+    /// Why it fails without being sent.
+    pub doomed: Option<Box<Doom>>,
+}
+
+/// Why a prompt fails without being sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doom {
+    /// The error class.
+    pub class: &'static str,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+/// What a run keeps to.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The most requests in flight.
+    pub concurrency: usize,
+    /// How often a prompt is tried before it fails for good; throttled attempts do not count.
+    pub attempts: u32,
+    /// The most output tokens of an answer, where the request says so.
+    pub max_output_tokens: Option<u64>,
+    /// What a day limit does to the run.
+    pub on_day_limit: OnDayLimit,
+    /// The limits, for what a reservation may be at the most. The store admits.
+    pub limits: Limits,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The run starts.
+    Start,
+    /// The moment of the last `WakeAt` has come, or any other moment.
+    Wake,
+    /// What `Begin` answered.
+    Begun(Begun),
+    /// What came back for a `Send`. An answer's usage is filled in, counted where the server reported none.
+    Heard(JobIndex, Verdict),
+    /// A `Write` was carried out.
+    Written(JobIndex, Result<u64, Unwritten>),
+    /// A `Finish` was carried out.
+    Recorded,
+    /// `Begin` or `Finish` failed: nothing can be sent any more.
+    StoreFailed(String),
+    /// A person wants the run to end; the second time, at once.
+    Interrupt,
+}
+
+/// An output that could not be written.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// What the system says.
+    pub message: String,
+    /// What should have been written.
+    pub content: Content,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Take the claims to the store, in order. Answered by `Begun`; one is under way at a time.
+    Begin(Vec<Claim>),
+    /// Send the request. Answered by `Heard`.
+    Send(JobIndex),
+    /// Write the output. Answered by `Written`.
+    Write(JobIndex, Content),
+    /// Take the ends to the store, when the outputs' folder is flushed. Answered by `Recorded`; one is under way at a time.
+    Finish(Vec<Finished>),
+    /// Give `Wake` at this moment; it replaces an earlier one.
+    WakeAt(Mono),
+    /// Tell whoever watches.
+    Say(Event),
+    /// The run has ended; nothing follows.
+    End(Ending),
+}
+
+/// What an output holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The answer, byte for byte.
+    Answer(String),
+    /// The one line of a prompt that failed for good.
+    Error {
+        /// The error class.
+        class: String,
+        /// What happened.
+        message: String,
+    },
+}
+
+/// Why a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every job has ended.
+    Complete,
+    /// The account or the request stops every prompt.
+    Stopped {
+        /// What kind of stop.
+        stop: RunStop,
+        /// The error class.
+        class: &'static str,
+        /// What the server says.
+        message: String,
+    },
+    /// A day limit is reached, and the run is not to wait.
+    DayLimit,
+    /// A person ended it.
+    Interrupted,
+    /// An output cannot be written.
+    Disk(String),
+    /// The store cannot be used.
+    Store(String),
+}

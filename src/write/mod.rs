@@ -1,0 +1,3 @@
+//! Where an answer goes, and what a failed prompt's output says.
+
+pub mod target;
