@@ -1,0 +1,134 @@
+//! Whether a prompt has its answer, and if not, why it is sent.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::record::entry::{Fingerprint, Known, Status};
+
+/// Whether a prompt has its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its answer is on disk, for the same request.
+    UpToDate,
+    /// An answer is on disk that the journal does not know (its history is lost): it is kept, for it may have been paid for.
+    Unknown,
+    /// A real API's answer is on disk, and this is a rehearsal: it is kept.
+    Protected,
+    /// It is sent.
+    Send(Why),
+}
+
+/// Why a prompt is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It has no answer yet.
+    New,
+    /// Its text, the model or a parameter has changed since it was answered.
+    Changed,
+    /// It failed in an earlier run.
+    FailedBefore,
+    /// It was answered, and the output is gone.
+    OutputMissing,
+    /// Only the stand-in has answered it.
+    Rehearsed,
+    /// It was in flight when a run died.
+    Lost,
+    /// `--force`.
+    Forced,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Changed => "text, model or a parameter changed",
+            Self::FailedBefore => "failed before",
+            Self::OutputMissing => "its output is gone",
+            Self::Rehearsed => "answered by the stand-in only",
+            Self::Lost => "was in flight when a run died",
+            Self::Forced => "forced",
+        })
+    }
+}
+
+/// What stands in the way of sending a prompt, and what speaks for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// What the journal knows.
+    pub known: Option<&'a Known>,
+    /// Whether it was in flight when a run died, with the same request.
+    pub lost: bool,
+    /// Whether an answer, not an error line, is on disk.
+    pub answer_on_disk: bool,
+    /// The request of now.
+    pub fingerprint: Fingerprint,
+}
+
+/// Decides whether a prompt is sent.
+#[must_use]
+pub fn standing(evidence: Evidence<'_>, force: bool, rehearsal: bool) -> Standing {
+    let Evidence { known, lost, answer_on_disk, fingerprint } = evidence;
+    if answer_on_disk && rehearsal && known.is_none_or(|known| known.status == Status::Done && !known.rehearsal) {
+        return Standing::Protected;
+    }
+    let why = match known {
+        _ if force => Why::Forced,
+        None if answer_on_disk => return Standing::Unknown,
+        None if lost => Why::Lost,
+        None => Why::New,
+        Some(known) if known.status != Status::Done => Why::FailedBefore,
+        Some(known) if !answer_on_disk && known.fingerprint == fingerprint => Why::OutputMissing,
+        Some(known) if known.fingerprint == fingerprint => return Standing::UpToDate,
+        Some(_) if lost => Why::Lost,
+        Some(known) if known.rehearsal && !rehearsal => Why::Rehearsed,
+        Some(_) => Why::Changed,
+    };
+    Standing::Send(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Usage;
+
+    const SAME: Fingerprint = Fingerprint([1; 16]);
+    const OTHER: Fingerprint = Fingerprint([2; 16]);
+
+    fn known(fingerprint: Fingerprint, status: Status, rehearsal: bool) -> Known {
+        Known { fingerprint, status, bytes: 3, rehearsal, usage: Usage::default() }
+    }
+
+    #[test]
+    fn only_what_is_not_up_to_date_is_sent() {
+        use Standing::{Protected, Send, Unknown, UpToDate};
+        let done = known(SAME, Status::Done, false);
+        let failed = known(SAME, Status::Failed, false);
+        let changed = known(OTHER, Status::Done, false);
+        let rehearsed = known(OTHER, Status::Done, true);
+        // known, lost, an answer on disk, forced, a rehearsal
+        let table = [
+            (None, false, false, false, false, Send(Why::New)),
+            (None, true, false, false, false, Send(Why::Lost)),
+            (None, false, true, false, false, Unknown),
+            (None, false, true, true, false, Send(Why::Forced)),
+            (Some(&done), false, true, false, false, UpToDate),
+            (Some(&done), false, true, true, false, Send(Why::Forced)),
+            (Some(&done), false, false, false, false, Send(Why::OutputMissing)),
+            (Some(&failed), false, false, false, false, Send(Why::FailedBefore)),
+            (Some(&changed), false, true, false, false, Send(Why::Changed)),
+            (Some(&rehearsed), false, true, false, false, Send(Why::Rehearsed)),
+            (Some(&rehearsed), false, true, false, true, Send(Why::Changed)),
+            // A rehearsal never replaces an answer that may have been paid for, forced or not.
+            (Some(&done), false, true, true, true, Protected),
+            (Some(&changed), false, true, false, true, Protected),
+            (None, false, true, false, true, Protected),
+            (Some(&done), false, false, false, true, Send(Why::OutputMissing)),
+        ];
+        for (row, (known, lost, answer_on_disk, force, rehearsal, expected)) in table.into_iter().enumerate() {
+            let evidence = Evidence { known, lost, answer_on_disk, fingerprint: SAME };
+            assert_eq!(standing(evidence, force, rehearsal), expected, "row {row}");
+        }
+    }
+}

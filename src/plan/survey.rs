@@ -1,0 +1,108 @@
+//! Reads the prompts on all cores: which have their answer, and how many tokens the others take.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::standing::{Evidence, Standing, standing};
+use super::{Surveyable, Surveyed};
+use crate::count::RequestCounter;
+use crate::model::{PromptId, RequestTemplate};
+use crate::record::entry::{Fingerprint, Fingerprinter, Known};
+use crate::run::Doom;
+use crate::source::scan::{self, ReadError};
+use crate::write::target::{self, OutputFile};
+
+/// How many prompts a thread takes at a time.
+const CHUNK: usize = 64;
+
+/// What a survey looks at.
+#[derive(Clone, Copy)]
+pub struct Survey<'a> {
+    /// The prompts folder.
+    pub prompts: &'a Path,
+    /// The outputs folder.
+    pub outputs: &'a Path,
+    /// What every request has.
+    pub template: &'a RequestTemplate,
+    /// What the journal knows.
+    pub known: &'a HashMap<PromptId, Known>,
+    /// Requests that were in flight when a run died.
+    pub lost: &'a HashSet<(PromptId, Fingerprint)>,
+    /// The outputs on disk.
+    pub on_disk: &'a HashMap<PromptId, OutputFile>,
+    /// Whether all are sent again.
+    pub force: bool,
+    /// Whether the stand-in answers.
+    pub rehearsal: bool,
+}
+
+impl Survey<'_> {
+    /// Surveys the prompts `ids`. A file whose text is empty but for a byte order mark is left out.
+    #[must_use]
+    pub fn run(&self, ids: &[PromptId]) -> Vec<Surveyed> {
+        let fingerprinter = Fingerprinter::new(self.template, self.rehearsal);
+        // Its tables are loaded only if a prompt is to be sent.
+        let counter = OnceLock::new();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+                let Some(chunk) = ids.get(start..).filter(|rest| !rest.is_empty()) else { return found };
+                for (offset, &id) in chunk.iter().take(CHUNK).enumerate() {
+                    if let Some(surveyed) = self.one(id, &fingerprinter, &counter) {
+                        found.push((start + offset, surveyed));
+                    }
+                }
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(ids.len().div_ceil(CHUNK));
+        let mut found = thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut found = work();
+            for other in others {
+                match other.join() {
+                    Ok(more) => found.extend(more),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            found
+        });
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, surveyed)| surveyed).collect()
+    }
+
+    fn one(&self, prompt: PromptId, fingerprinter: &Fingerprinter, counter: &OnceLock<RequestCounter>) -> Option<Surveyed> {
+        let text = match scan::read(self.prompts, prompt) {
+            Ok(text) if text.is_empty() => return None,
+            Ok(text) => text,
+            Err(error) => return Some(Surveyed { prompt, request: None, fault: Some(fault(&error)) }),
+        };
+        let fingerprint = fingerprinter.of(&text);
+        let output = self.on_disk.get(&prompt);
+        let known = self.known.get(&prompt);
+        // The journal tells answers from errors; only where it knows nothing, the file is asked.
+        let answer_on_disk = output.is_some() && (known.is_some() || !target::is_error(self.outputs, prompt));
+        let evidence = Evidence { known, lost: self.lost.contains(&(prompt, fingerprint)), answer_on_disk, fingerprint };
+        let standing = standing(evidence, self.force, self.rehearsal);
+        let input_tokens = match standing {
+            Standing::Send(_) => counter.get_or_init(|| RequestCounter::new(self.template)).input_tokens(&text),
+            _ => 0,
+        };
+        let output_bytes = output.map_or(0, |output| output.bytes);
+        Some(Surveyed { prompt, request: Some(Surveyable { fingerprint, standing, input_tokens, output_bytes }), fault: None })
+    }
+}
+
+/// The failure of a prompt whose file cannot be used.
+#[must_use]
+pub fn fault(error: &ReadError) -> Doom {
+    let class = match error {
+        ReadError::Unreadable { .. } => "unreadable",
+        ReadError::NotText { .. } => "not_text",
+    };
+    Doom { class, message: error.to_string() }
+}
