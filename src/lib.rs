@@ -29,6 +29,7 @@ pub mod atomic;
 pub mod clock;
 pub mod config;
 pub mod count;
+pub mod drive;
 pub mod model;
 pub mod plan;
 pub mod record;

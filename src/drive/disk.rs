@@ -1,0 +1,101 @@
+//! Reads prompts and writes outputs on a few threads, so that a slow disk never holds the event loop.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Back;
+use crate::model::{PromptId, RequestTemplate};
+use crate::plan::survey::fault;
+use crate::record::entry::{Fingerprint, Fingerprinter};
+use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
+use crate::send::attempt;
+use crate::source::prompt;
+use crate::source::scan;
+use crate::write::target;
+
+/// Flushes of several files go on at once: about 8 of them keep a disk busy, more only queue.
+const THREADS: usize = 8;
+
+enum Task {
+    Read(JobIndex, PromptId, Fingerprint),
+    Write(JobIndex, PromptId, Content),
+}
+
+/// The pool. Its threads end when it is dropped and their tasks are done.
+pub(super) struct Disk {
+    tasks: Sender<Task>,
+}
+
+struct Worker {
+    prompts: PathBuf,
+    outputs: PathBuf,
+    template: Arc<RequestTemplate>,
+    fingerprinter: Fingerprinter,
+    back: UnboundedSender<Back>,
+}
+
+impl Disk {
+    pub(super) fn start(
+        prompts: PathBuf,
+        outputs: PathBuf,
+        template: Arc<RequestTemplate>,
+        fingerprinter: Fingerprinter,
+        back: UnboundedSender<Back>,
+    ) -> Self {
+        let (tasks, queue) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let worker = Arc::new(Worker { prompts, outputs, template, fingerprinter, back });
+        for _ in 0..THREADS {
+            let (queue, worker) = (Arc::clone(&queue), Arc::clone(&worker));
+            thread::spawn(move || worker.work(&queue));
+        }
+        Self { tasks }
+    }
+
+    pub(super) fn read(&self, job: JobIndex, prompt: PromptId, fingerprint: Fingerprint) {
+        // The threads live as long as the pool.
+        let _ = self.tasks.send(Task::Read(job, prompt, fingerprint));
+    }
+
+    pub(super) fn write(&self, job: JobIndex, prompt: PromptId, content: Content) {
+        let _ = self.tasks.send(Task::Write(job, prompt, content));
+    }
+}
+
+impl Worker {
+    fn work(&self, queue: &Mutex<Receiver<Task>>) {
+        loop {
+            // A panic of another worker leaves the queue as it was.
+            let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let done = match task {
+                Ok(Task::Read(job, prompt, planned)) => Back::Ready(job, self.request(prompt, planned)),
+                Ok(Task::Write(job, prompt, content)) => Back::Input(Input::Written(job, self.write(prompt, content))),
+                Err(_) => return,
+            };
+            if self.back.send(done).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn request(&self, prompt: PromptId, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
+        let text = scan::read(&self.prompts, prompt).map_err(|error| fault(&error))?;
+        if self.fingerprinter.of(&text) != planned {
+            let message = format!("{} was changed while the run went on; run again to send it as it is now", prompt::file_name(prompt));
+            return Err(Doom { class: "changed", message });
+        }
+        Ok(attempt::body(&self.template, &text))
+    }
+
+    fn write(&self, prompt: PromptId, content: Content) -> Result<u64, Unwritten> {
+        target::write(&self.outputs, prompt, &content).map_err(|error| {
+            let path = self.outputs.join(target::file_name(prompt));
+            let message = format!("{} cannot be written: {error}; free some space or make the folder writable, and run again", path.display());
+            Unwritten { message, content }
+        })
+    }
+}

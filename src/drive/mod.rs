@@ -1,0 +1,185 @@
+//! The one event loop: carries out the machine's actions, feeds what comes of them back, and arms one timer.
+//!
+//! It decides nothing. `select!` only gathers the next input; the machine answers it at once. Requests are tasks of this loop, files are read and
+//! written by a small pool ([`disk`]), and the store has a thread of its own ([`keeper`]), so that many requests share one transaction.
+
+mod disk;
+mod keeper;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::{Id, JoinSet};
+
+use crate::admit::usage_md::Face;
+use crate::clock::{Clock, Mono};
+use crate::count::Tokenizer;
+use crate::model::{RequestTemplate, Usage};
+use crate::record::entry::Fingerprinter;
+use crate::record::sqlite::SqliteStore;
+use crate::report::event::Event;
+use crate::run::{Action, Doom, Ending, Input, JobIndex, Machine};
+use crate::send::class;
+use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
+use crate::send::client::Client;
+use disk::Disk;
+use keeper::Keeper;
+
+/// The longest sleep: after a machine's sleep, or when another process has given room back, the machine is asked again within this time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What a run works with.
+pub struct Io {
+    /// Sends the requests.
+    pub client: Client,
+    /// What every request has.
+    pub template: Arc<RequestTemplate>,
+    /// Makes sure that what is sent is what was planned.
+    pub fingerprinter: Fingerprinter,
+    /// Counts answers whose usage the server does not report.
+    pub tokenizer: Tokenizer,
+    /// The prompts folder.
+    pub prompts: PathBuf,
+    /// The outputs folder.
+    pub outputs: PathBuf,
+    /// Ledger and journal.
+    pub store: SqliteStore,
+    /// The clocks.
+    pub clock: Clock,
+}
+
+/// How a drive ended.
+pub struct Driven {
+    /// Why.
+    pub ending: Ending,
+    /// The machine, for its counts.
+    pub machine: Machine,
+    /// The store; `None` where its thread died.
+    pub store: Option<SqliteStore>,
+}
+
+/// Who watches a run.
+pub trait Watch {
+    /// Something has happened.
+    fn event(&mut self, event: Event, machine: &Machine);
+    /// `usage.md` has been written, or would say this.
+    fn face(&mut self, face: Face);
+    /// Some time has passed.
+    fn tick(&mut self, machine: &Machine);
+}
+
+/// What comes back to the loop.
+enum Back {
+    Input(Input),
+    /// A prompt's request, ready to be sent, or why it cannot be.
+    Ready(JobIndex, Result<serde_json::Value, Doom>),
+    Face(Face),
+    Warning(String),
+}
+
+/// Runs `machine` to its end. Each message in `interrupts` is a person's wish to end it.
+pub async fn drive(mut machine: Machine, io: Io, mut interrupts: UnboundedReceiver<()>, watch: &mut dyn Watch) -> Driven {
+    let Io { client, template, fingerprinter, tokenizer, prompts, outputs, store, clock } = io;
+    let (back, mut came) = unbounded_channel();
+    let keeper = Keeper::start(store, outputs.clone(), clock, back.clone());
+    let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, back);
+    let mut requests: JoinSet<(JobIndex, Verdict)> = JoinSet::new();
+    let mut sent: HashMap<Id, JobIndex> = HashMap::new();
+    let mut wake: Option<Mono> = None;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut input = Some(Input::Start);
+    loop {
+        if let Some(input) = input.take() {
+            wake = None;
+            for action in machine.handle(&clock.now(), input) {
+                match action {
+                    Action::Begin(claims) => keeper.begin(claims),
+                    Action::Finish(finished) => keeper.finish(finished),
+                    Action::Send(job) => {
+                        let planned = &machine.jobs()[job as usize];
+                        disk.read(job, planned.prompt, planned.fingerprint);
+                    }
+                    Action::Write(job, content) => disk.write(job, machine.jobs()[job as usize].prompt, content),
+                    Action::WakeAt(at) => wake = Some(at),
+                    Action::Say(event) => watch.event(event, &machine),
+                    Action::End(ending) => {
+                        requests.abort_all();
+                        let store = keeper.stop();
+                        return Driven { ending, machine, store };
+                    }
+                }
+            }
+        }
+        let sleep = wake.map_or(LONGEST_SLEEP, |at| clock.mono().until(at).min(LONGEST_SLEEP));
+        input = tokio::select! {
+            Some(back) = came.recv() => match back {
+                Back::Input(input) => Some(input),
+                Back::Ready(job, Ok(body)) => {
+                    let (client, api) = (client.clone(), template.api);
+                    let input_tokens = machine.jobs()[job as usize].input_tokens;
+                    let task = requests.spawn(async move {
+                        let heard = client.ask(body).await;
+                        let verdict = classify(api, heard.as_ref(), clock.now().wall);
+                        (job, with_usage(verdict, input_tokens, tokenizer))
+                    });
+                    sent.insert(task.id(), job);
+                    None
+                }
+                Back::Ready(job, Err(doom)) => Some(Input::Heard(job, not_sent(doom))),
+                Back::Face(face) => {
+                    watch.face(face);
+                    None
+                }
+                Back::Warning(message) => {
+                    watch.event(Event::Warning { message }, &machine);
+                    None
+                }
+            },
+            Some(ended) = requests.join_next_with_id() => match ended {
+                Ok((id, (job, verdict))) => {
+                    sent.remove(&id);
+                    Some(Input::Heard(job, verdict))
+                }
+                // A panic in a task is an attempt of unknown fate, not the end of the run.
+                Err(error) => sent.remove(&error.id()).map(|job| Input::Heard(job, broken(&error))),
+            },
+            Some(()) = interrupts.recv() => Some(Input::Interrupt),
+            _ = ticks.tick() => {
+                watch.tick(&machine);
+                None
+            }
+            () = tokio::time::sleep(sleep) => Some(Input::Wake),
+        };
+        // Nothing has happened that the machine should know: keep the alarm.
+        if input.is_none() && wake.is_some_and(|at| at <= clock.mono()) {
+            input = Some(Input::Wake);
+        }
+    }
+}
+
+/// Fills in the usage of an answer whose server reports none.
+fn with_usage(verdict: Verdict, input_tokens: u64, tokenizer: Tokenizer) -> Verdict {
+    match verdict {
+        Verdict::Answer(mut answer) => {
+            if answer.usage.is_none() {
+                answer.usage = Some(Usage { input_tokens, output_tokens: tokenizer.count(&answer.text) });
+            }
+            Verdict::Answer(answer)
+        }
+        failure @ Verdict::Failure(_) => failure,
+    }
+}
+
+fn not_sent(doom: Doom) -> Verdict {
+    let Doom { class, message } = doom;
+    Verdict::Failure(Failure { kind: Kind::Prompt, class, message, wait: None, billed: Billed::No, usage: None })
+}
+
+fn broken(error: &tokio::task::JoinError) -> Verdict {
+    let message = format!("promptmill's own request task ended without an answer: {error}; this is a bug, please report it");
+    Verdict::Failure(Failure { kind: Kind::Unknown, class: class::CONNECTION, message, wait: None, billed: Billed::Maybe, usage: None })
+}
