@@ -60,7 +60,7 @@ impl Server {
     }
 
     async fn ask(&self) -> Result<Reply, TransportError> {
-        Client::new(self.options()).expect("a client").ask(json!({ "model": "m" })).await
+        Client::new(&self.options()).expect("a client").ask(json!({ "model": "m" })).await
     }
 
     fn requests(&self) -> Vec<String> {
@@ -125,7 +125,7 @@ async fn a_request_says_what_it_must_and_no_more() {
 async fn the_key_and_the_endpoint_are_sent() {
     let server = Server::start(Then::WriteAndStay(OK)).await;
     let options = ClientOptions { key: Secret::new("sk-test-key"), api: Api::Responses, ..server.options() };
-    Client::new(options).expect("a client").ask(json!({})).await.expect("a reply");
+    Client::new(&options).expect("a client").ask(json!({})).await.expect("a reply");
     let request = server.requests().remove(0);
     assert!(request.starts_with("POST /v1/responses HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("\r\nauthorization: Bearer sk-test-key\r\n"), "{request}");
@@ -195,7 +195,7 @@ async fn a_request_on_a_kept_connection_that_closes_is_not_sent_twice() {
         listener
     });
     let options = Server { base_url, requests: Arc::default() }.options();
-    let client = Client::new(options).expect("a client");
+    let client = Client::new(&options).expect("a client");
     client.ask(json!({})).await.expect("a reply");
     let heard = client.clone().ask(json!({})).await;
     assert!(matches!(heard, Err(TransportError::Closed(_))), "{heard:?}");
@@ -233,7 +233,7 @@ async fn the_first_byte_and_the_whole_have_timeouts_of_their_own() {
         if total {
             options.total_timeout = short;
         }
-        let heard = Client::new(options).expect("a client").ask(json!({})).await;
+        let heard = Client::new(&options).expect("a client").ask(json!({})).await;
         assert_eq!(heard.as_ref().err(), Some(&TransportError::Timeout(kind)));
         assert_eq!(failure(&heard).billed, Billed::Maybe);
     }
@@ -261,7 +261,7 @@ async fn requests_at_the_same_time_hear_their_own_answers() {
             });
         }
     });
-    let client = Client::new(Server { base_url, requests: Arc::default() }.options()).expect("a client");
+    let client = Client::new(&Server { base_url, requests: Arc::default() }.options()).expect("a client");
     let asked: Vec<_> = (0..200)
         .map(|n| {
             let client = client.clone();

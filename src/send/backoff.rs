@@ -36,7 +36,7 @@ fn doubled(first: Duration, step: u32) -> Duration {
     first.saturating_mul(factor).min(LONGEST)
 }
 
-/// Up to a quarter less, as OpenAI's own clients do it.
+/// Up to a quarter less, as the official clients do it.
 fn jittered(span: Duration, random: f64) -> Duration {
     span.mul_f64(1.0 - 0.25 * unit(random))
 }

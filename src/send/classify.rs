@@ -171,7 +171,9 @@ fn failure(reply: &Reply, wall: DateTime<Utc>) -> Failure {
         kind = Kind::Prompt;
     }
     let reason = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
-    let message = message::tidy(&format!("HTTP {}: {}", reply.status, said.message_or(reason.unwrap_or("no message"))));
+    // Tidied before the status is put in front, because a page is known by its beginning.
+    let text = message::tidy(&said.message_or(reason.unwrap_or("no message")));
+    let message = message::tidy(&format!("HTTP {}: {text}", reply.status));
     Failure { kind, class, message, wait: waits(reply, &said, wall), billed, usage: said.usage }
 }
 
@@ -196,14 +198,13 @@ fn judge(status: u16, said: &Said, headers: &http::HeaderMap) -> Judged {
         }
         // Redirects are not followed: a POST would be turned into a GET, or the key sent elsewhere.
         300..=399 | 404 | 405 | 407 | 410 => (Kind::Run(RunStop::Endpoint), class::BAD_ENDPOINT, Billed::No),
-        408 | 499 => (Kind::Transient, class::TIMEOUT, Billed::Maybe),
+        408 | 499 | 504 | 522 | 524 => (Kind::Transient, class::TIMEOUT, Billed::Maybe),
         409 | 425 => (Kind::Transient, class::BUSY, Billed::No),
         413 => (Kind::Prompt, class::TOO_LARGE, Billed::No),
         429 => too_many(said, headers),
         // Groq's flexible tier has no capacity at the moment.
         498 => (Kind::Throttled, class::OVERLOADED, Billed::No),
         400..=499 => bad_request(said),
-        504 | 522 | 524 => (Kind::Transient, class::TIMEOUT, Billed::Maybe),
         529 => (Kind::Transient, class::OVERLOADED, Billed::No),
         _ if status >= 500 && said.is_any(OVERLOAD_CODES) => (Kind::Transient, class::OVERLOADED, Billed::No),
         503 => (Kind::Transient, class::OVERLOADED, Billed::Maybe),
@@ -231,7 +232,9 @@ fn too_many(said: &Said, headers: &http::HeaderMap) -> Judged {
     let nothing_allowed = ["x-ratelimit-limit-req-minute", "x-ratelimit-limit-tokens-minute"]
         .iter()
         .any(|name| headers.get(*name).is_some_and(|value| value == "0"));
-    if said.says("limit 0,") || nothing_allowed || said.says("exceeded your current quota") {
+    // Google uses these words for limits that pass as well, and names the wait.
+    let exhausted = said.says("exceeded your current quota") && hints::in_message(&said.message).is_none();
+    if said.says("limit 0,") || nothing_allowed || exhausted {
         (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No)
     } else if said.says("request too large") {
         // Same status, type and code as the limit that passes; only the words differ.

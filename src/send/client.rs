@@ -67,7 +67,7 @@ pub enum ClientError {
     Setup(String),
 }
 
-/// Asks an OpenAI-compatible API. Cloning is cheap, and clones share their connections.
+/// Asks an API of either kind. Cloning is cheap, and clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     api: Api,
@@ -80,9 +80,9 @@ impl Client {
     /// # Errors
     ///
     /// If the base URL or the key cannot be used, or the system's certificates cannot be read for an `https` URL.
-    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::new(&options)?;
-        let http = http_client(&options, &endpoint)?;
+    pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        let endpoint = Endpoint::new(options)?;
+        let http = http_client(options, &endpoint)?;
         let tap = Tap { http: http.clone(), first_byte: options.first_byte_timeout, total: options.total_timeout };
         // In this order: a later `with_http_client` would bring async-openai's retries back.
         let inner = async_openai::Client::build(http, endpoint).with_http_service(tap);
@@ -261,18 +261,18 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_without_being_shown() {
         for base in ["", "api.openai.com", "ftp://u:hunter2@x.test/", "http://u:hunter2@:99999/"] {
-            let error = Client::new(options(base, "")).expect_err(base).to_string();
+            let error = Client::new(&options(base, "")).expect_err(base).to_string();
             assert!(error.contains("base_url") && !error.contains("hunter2"), "{error}");
         }
         for key in ["two words", "line\nbreak", "schlüssel"] {
-            let error = Client::new(options("http://localhost/", key)).expect_err(key).to_string();
+            let error = Client::new(&options("http://localhost/", key)).expect_err(key).to_string();
             assert!(error.contains("key") && !error.contains(key), "{error}");
         }
     }
 
     #[test]
     fn debug_output_holds_no_key() {
-        let client = Client::new(options("http://localhost/", "sk-very-secret")).expect("a client");
+        let client = Client::new(&options("http://localhost/", "sk-very-secret")).expect("a client");
         assert!(!format!("{client:?} {:?}", options("http://localhost/", "sk-very-secret")).contains("very-secret"));
     }
 }

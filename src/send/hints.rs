@@ -33,7 +33,7 @@ const SPOKEN_UNITS: &[(&[&str], u64)] = &[
     (&["d", "day", "days"], 86_400_000_000_000),
 ];
 
-/// What stands before a wait in the messages of OpenAI, Groq, Azure and their like.
+/// What stands before a wait in the messages of rate limits.
 const PHRASES: &[&str] = &["try again in ", "retry after ", "retry in ", "wait for ", "wait at least "];
 
 /// The longest wait that `headers` or `message` ask for; `None` where they ask for none that makes sense.
@@ -87,8 +87,9 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// The longest wait that `message` names after one of [`PHRASES`].
-fn in_message(message: &str) -> Option<Duration> {
+/// The longest wait that `message` names ("try again in 6m11.52s").
+#[must_use]
+pub fn in_message(message: &str) -> Option<Duration> {
     // ASCII alone: other lower-casing changes lengths.
     let lower = message.to_ascii_lowercase();
     PHRASES

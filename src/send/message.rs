@@ -75,7 +75,10 @@ fn mask_keys(line: &str) -> String {
     let mut rest = line;
     while let Some(first) = rest.chars().next() {
         let after_word = masked.chars().next_back().is_some_and(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if !after_word && let Some(len) = key_at(rest) {
+        // Inside a word (`task-force`) only what has a key's length and a digit is one: a cut JSON text may have `\nsk-...` in it.
+        let is_key =
+            |len: &usize| !after_word || (*len >= 20 && rest[..*len].bytes().any(|byte| byte.is_ascii_digit()));
+        if let Some(len) = key_at(rest, after_word).filter(is_key) {
             masked.push_str("[key]");
             rest = &rest[len..];
         } else {
@@ -86,8 +89,8 @@ fn mask_keys(line: &str) -> String {
     masked
 }
 
-/// The length in bytes of the key at the start of `text`.
-fn key_at(text: &str) -> Option<usize> {
+/// The length in bytes of the key at the start of `text`; inside a word, only keys with a known beginning are looked for.
+fn key_at(text: &str, inside_word: bool) -> Option<usize> {
     let run = |text: &str| text.find(|c: char| !is_key_char(c)).unwrap_or(text.len());
     let known = KEY_STARTS.iter().find_map(|(start, least)| {
         let end = run(text.strip_prefix(start)?);
@@ -99,6 +102,9 @@ fn key_at(text: &str) -> Option<usize> {
         let end = token.find(' ').unwrap_or(token.len());
         (end > 0).then_some(text.len() - token.len() + end)
     };
+    if inside_word {
+        return known;
+    }
     known.or_else(bearer).or_else(|| {
         let end = run(text);
         text[..end].contains("***").then_some(end)
@@ -137,6 +143,7 @@ mod tests {
             ("mykey12****7890 is wrong", "[key] is wrong"),
             ("sk-a\u{0}bcdefgh", "[key]"),
             ("a risk-averse task-force, sk-x", "a risk-averse task-force, sk-x"),
+            (r#"{"a":"x\nsk-proj-0123456789abcdef"#, r#"{"a":"x\n[key]"#),
             ("2 * 3 ** 4", "2 * 3 ** 4"),
         ];
         for (text, expected) in table {

@@ -1,4 +1,4 @@
-//! What an error body says, whatever its form: OpenAI's, its look-alikes', a page, plain text or nothing.
+//! What an error body says, whatever its form: the official one, a look-alike's, a page, plain text or nothing.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::model::Usage;
 pub(super) struct Said {
     /// What it says to people; empty where it says nothing.
     pub(super) message: String,
-    /// A moment or wait in the body (OpenRouter puts the upstream's headers there).
+    /// A moment or wait in the body (a router puts the upstream's headers there).
     pub(super) reset: Option<String>,
     /// Whether a moderation flagged the prompt.
     pub(super) flagged: bool,
@@ -26,13 +26,11 @@ pub(super) struct Said {
 impl Said {
     /// Reads the body of a response whose status is an error.
     pub(super) fn in_error(body: &[u8]) -> Self {
-        match answer::json(body) {
-            Some(json) => Self { usage: answer::usage(&json), ..Self::read(&json) },
-            None => {
-                let text = String::from_utf8_lossy(body).into_owned();
-                Self { page: message::is_page(&text), message: text, ..Self::default() }
-            }
+        if let Some(json) = answer::json(body) {
+            return Self { usage: answer::usage(&json), ..Self::read(&json) };
         }
+        let text = String::from_utf8_lossy(body).into_owned();
+        Self { page: message::is_page(&text), message: text, ..Self::default() }
     }
 
     /// The error in a response whose status is a success, if it holds one.
@@ -139,7 +137,7 @@ fn is_error(error: &Value) -> bool {
     }
 }
 
-/// `detail` as FastAPI and Mistral send it: a text, an object with a message, or a list of such.
+/// `detail` as Mistral and Python servers send it: a text, an object with a message, or a list of such.
 fn detail(json: &Value) -> String {
     let Some(detail) = json.get("detail") else { return String::new() };
     let first = detail.get(0).unwrap_or(detail);
