@@ -1,5 +1,7 @@
 //! The HTTP client against a raw TCP server: what is on the wire, how often, and what each end of a connection means.
 
+#![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
