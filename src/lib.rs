@@ -26,6 +26,7 @@
 
 pub mod admit;
 pub mod atomic;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod count;

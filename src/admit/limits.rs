@@ -47,6 +47,19 @@ impl Limits {
         self.window.saturating_add((self.window / 64).min(Duration::from_millis(250)))
     }
 
+    /// The limit of this name; `None` where there is none, or it is not one of the settings here.
+    #[must_use]
+    pub fn of(&self, name: LimitName) -> Option<u64> {
+        match name {
+            LimitName::TokensPerMinute => self.tokens_per_minute,
+            LimitName::RequestsPerMinute => self.requests_per_minute,
+            LimitName::TokensPerDay => self.tokens_per_day,
+            LimitName::RequestsPerDay => self.requests_per_day,
+            LimitName::TokensPerBatch => self.tokens_per_batch,
+            LimitName::ContextWindow => None,
+        }
+    }
+
     /// Whether a request of `tokens` is over a limit that no wait changes.
     #[must_use]
     pub fn too_large(&self, tokens: u64) -> Option<TooLarge> {

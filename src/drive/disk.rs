@@ -85,7 +85,10 @@ impl Worker {
     fn request(&self, prompt: PromptId, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
         let text = scan::read(&self.prompts, prompt).map_err(|error| fault(&error))?;
         if self.fingerprinter.of(&text) != planned {
-            let message = format!("{} was changed while the run went on; run again to send it as it is now", prompt::file_name(prompt));
+            let message = format!(
+                "{} was changed while the run went on; run again to send it as it is now",
+                prompt::file_name(prompt)
+            );
             return Err(Doom { class: "changed", message });
         }
         Ok(attempt::body(&self.template, &text))
@@ -94,7 +97,10 @@ impl Worker {
     fn write(&self, prompt: PromptId, content: Content) -> Result<u64, Unwritten> {
         target::write(&self.outputs, prompt, &content).map_err(|error| {
             let path = self.outputs.join(target::file_name(prompt));
-            let message = format!("{} cannot be written: {error}; free some space or make the folder writable, and run again", path.display());
+            let message = format!(
+                "{} cannot be written: {error}; free some space or make the folder writable, and run again",
+                path.display()
+            );
             Unwritten { message, content }
         })
     }

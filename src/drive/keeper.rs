@@ -51,7 +51,13 @@ impl Keeper {
     }
 }
 
-fn keep(mut store: SqliteStore, outputs: &Path, clock: Clock, queue: &Receiver<Ask>, back: &UnboundedSender<Back>) -> SqliteStore {
+fn keep(
+    mut store: SqliteStore,
+    outputs: &Path,
+    clock: Clock,
+    queue: &Receiver<Ask>,
+    back: &UnboundedSender<Back>,
+) -> SqliteStore {
     let mut next_face = clock.mono().plus(FACE_EVERY);
     let mut face_is_ours = true;
     loop {
@@ -87,7 +93,10 @@ fn keep(mut store: SqliteStore, outputs: &Path, clock: Clock, queue: &Receiver<A
 /// The answers are on disk for good before they count as done.
 fn finish(store: &mut SqliteStore, outputs: &Path, clock: Clock, finished: Vec<Finished>) -> Input {
     if let Err(error) = sync_folder(outputs) {
-        return Input::StoreFailed(format!("the outputs folder {} cannot be flushed to disk: {error}", outputs.display()));
+        return Input::StoreFailed(format!(
+            "the outputs folder {} cannot be flushed to disk: {error}",
+            outputs.display()
+        ));
     }
     match store.finish(finished, &clock.now()) {
         Ok(()) => Input::Recorded,

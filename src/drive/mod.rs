@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinSet};
 use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
 use crate::count::Tokenizer;
-use crate::model::{RequestTemplate, Usage};
+use crate::model::{RequestTemplate, Secret, Usage};
 use crate::record::entry::Fingerprinter;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
@@ -41,6 +41,8 @@ pub struct Io {
     pub fingerprinter: Fingerprinter,
     /// Counts answers whose usage the server does not report.
     pub tokenizer: Tokenizer,
+    /// Masked in every message, should a server echo it.
+    pub key: Option<Secret>,
     /// The prompts folder.
     pub prompts: PathBuf,
     /// The outputs folder.
@@ -81,8 +83,13 @@ enum Back {
 }
 
 /// Runs `machine` to its end. Each message in `interrupts` is a person's wish to end it.
-pub async fn drive(mut machine: Machine, io: Io, mut interrupts: UnboundedReceiver<()>, watch: &mut dyn Watch) -> Driven {
-    let Io { client, template, fingerprinter, tokenizer, prompts, outputs, store, clock } = io;
+pub async fn drive(
+    mut machine: Machine,
+    io: Io,
+    mut interrupts: UnboundedReceiver<()>,
+    watch: &mut dyn Watch,
+) -> Driven {
+    let Io { client, template, fingerprinter, tokenizer, key, prompts, outputs, store, clock } = io;
     let (back, mut came) = unbounded_channel();
     let keeper = Keeper::start(store, outputs.clone(), clock, back.clone());
     let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, back);
@@ -121,10 +128,13 @@ pub async fn drive(mut machine: Machine, io: Io, mut interrupts: UnboundedReceiv
                 Back::Ready(job, Ok(body)) => {
                     let (client, api) = (client.clone(), template.api);
                     let input_tokens = machine.jobs()[job as usize].input_tokens;
+                    let (key, prompt) = (key.clone(), machine.jobs()[job as usize].prompt);
                     let task = requests.spawn(async move {
                         let heard = client.ask(body).await;
                         let verdict = classify(api, heard.as_ref(), clock.now().wall);
-                        (job, with_usage(verdict, input_tokens, tokenizer))
+                        let status = heard.as_ref().map_or(0, |reply| reply.status);
+                        tracing::debug!(%prompt, status, "heard");
+                        (job, tidied(verdict, input_tokens, tokenizer, key.as_ref()))
                     });
                     sent.insert(task.id(), job);
                     None
@@ -161,8 +171,8 @@ pub async fn drive(mut machine: Machine, io: Io, mut interrupts: UnboundedReceiv
     }
 }
 
-/// Fills in the usage of an answer whose server reports none.
-fn with_usage(verdict: Verdict, input_tokens: u64, tokenizer: Tokenizer) -> Verdict {
+/// Fills in the usage of an answer whose server reports none, and masks the key in a failure's message.
+fn tidied(verdict: Verdict, input_tokens: u64, tokenizer: Tokenizer, key: Option<&Secret>) -> Verdict {
     match verdict {
         Verdict::Answer(mut answer) => {
             if answer.usage.is_none() {
@@ -170,7 +180,12 @@ fn with_usage(verdict: Verdict, input_tokens: u64, tokenizer: Tokenizer) -> Verd
             }
             Verdict::Answer(answer)
         }
-        failure @ Verdict::Failure(_) => failure,
+        Verdict::Failure(mut failure) => {
+            if let Some(key) = key {
+                failure.message = key.redact(&failure.message);
+            }
+            Verdict::Failure(failure)
+        }
     }
 }
 
@@ -180,6 +195,14 @@ fn not_sent(doom: Doom) -> Verdict {
 }
 
 fn broken(error: &tokio::task::JoinError) -> Verdict {
-    let message = format!("promptmill's own request task ended without an answer: {error}; this is a bug, please report it");
-    Verdict::Failure(Failure { kind: Kind::Unknown, class: class::CONNECTION, message, wait: None, billed: Billed::Maybe, usage: None })
+    let message =
+        format!("promptmill's own request task ended without an answer: {error}; this is a bug, please report it");
+    Verdict::Failure(Failure {
+        kind: Kind::Unknown,
+        class: class::CONNECTION,
+        message,
+        wait: None,
+        billed: Billed::Maybe,
+        usage: None,
+    })
 }

@@ -87,7 +87,8 @@ impl Plan {
         let mut plan = Self::default();
         for Surveyed { prompt, request, fault } in surveyed {
             let Some(request) = request else {
-                let fault = fault.unwrap_or(Doom { class: "bad_prompt", message: "the file cannot be used".to_owned() });
+                let fault =
+                    fault.unwrap_or(Doom { class: "bad_prompt", message: "the file cannot be used".to_owned() });
                 plan.job(prompt, Fingerprint([0; 16]), 0, Why::New, Some(fault));
                 continue;
             };
@@ -168,7 +169,11 @@ impl PlanRules {
         over(LimitName::ContextWindow, self.context_window, tokens)
             .or_else(|| self.limits.too_large(tokens))
             // Without --split, a total over the batch limit is refused as a whole.
-            .or_else(|| self.split.then(|| over(LimitName::TokensPerBatch, self.limits.tokens_per_batch, input_tokens)).flatten())
+            .or_else(|| {
+                self.split
+                    .then(|| over(LimitName::TokensPerBatch, self.limits.tokens_per_batch, input_tokens))
+                    .flatten()
+            })
     }
 }
 
@@ -185,7 +190,12 @@ mod tests {
     fn prompts(tokens: &[u64]) -> Vec<Surveyed> {
         let prompt = |(index, &input_tokens): (usize, &u64)| Surveyed {
             prompt: PromptId(index as u64 + 1),
-            request: Some(Surveyable { fingerprint: Fingerprint([0; 16]), standing: Standing::Send(Why::New), input_tokens, output_bytes: 0 }),
+            request: Some(Surveyable {
+                fingerprint: Fingerprint([0; 16]),
+                standing: Standing::Send(Why::New),
+                input_tokens,
+                output_bytes: 0,
+            }),
             fault: None,
         };
         tokens.iter().enumerate().map(prompt).collect()
@@ -209,7 +219,10 @@ mod tests {
         assert_eq!(plan.input_tokens, 900);
         let doomed: Vec<_> = plan.jobs.iter().map(|job| job.doomed.as_ref().map(|doom| doom.message.clone())).collect();
         assert_eq!(doomed[0], None);
-        assert!(doomed[1].as_ref().is_some_and(|message| message.contains("1001 tokens") && message.contains("1000")), "{doomed:?}");
+        assert!(
+            doomed[1].as_ref().is_some_and(|message| message.contains("1001 tokens") && message.contains("1000")),
+            "{doomed:?}"
+        );
     }
 
     proptest! {

@@ -75,7 +75,12 @@ impl Survey<'_> {
         found.into_iter().map(|(_, surveyed)| surveyed).collect()
     }
 
-    fn one(&self, prompt: PromptId, fingerprinter: &Fingerprinter, counter: &OnceLock<RequestCounter>) -> Option<Surveyed> {
+    fn one(
+        &self,
+        prompt: PromptId,
+        fingerprinter: &Fingerprinter,
+        counter: &OnceLock<RequestCounter>,
+    ) -> Option<Surveyed> {
         let text = match scan::read(self.prompts, prompt) {
             Ok(text) if text.is_empty() => return None,
             Ok(text) => text,
@@ -86,14 +91,19 @@ impl Survey<'_> {
         let known = self.known.get(&prompt);
         // The journal tells answers from errors; only where it knows nothing, the file is asked.
         let answer_on_disk = output.is_some() && (known.is_some() || !target::is_error(self.outputs, prompt));
-        let evidence = Evidence { known, lost: self.lost.contains(&(prompt, fingerprint)), answer_on_disk, fingerprint };
+        let evidence =
+            Evidence { known, lost: self.lost.contains(&(prompt, fingerprint)), answer_on_disk, fingerprint };
         let standing = standing(evidence, self.force, self.rehearsal);
         let input_tokens = match standing {
             Standing::Send(_) => counter.get_or_init(|| RequestCounter::new(self.template)).input_tokens(&text),
             _ => 0,
         };
         let output_bytes = output.map_or(0, |output| output.bytes);
-        Some(Surveyed { prompt, request: Some(Surveyable { fingerprint, standing, input_tokens, output_bytes }), fault: None })
+        Some(Surveyed {
+            prompt,
+            request: Some(Surveyable { fingerprint, standing, input_tokens, output_bytes }),
+            fault: None,
+        })
     }
 }
 

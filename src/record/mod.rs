@@ -10,7 +10,7 @@ pub mod memory;
 pub mod sqlite;
 mod usage_file;
 
-pub use usage_file::{FaceFound, UsageFileError};
+pub use usage_file::{FaceFound, UsageFileError, ledger_of_face};
 
 use chrono::NaiveDate;
 

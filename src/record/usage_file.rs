@@ -9,7 +9,8 @@ use rusqlite::{OptionalExtension, params};
 
 use super::sqlite::SqliteStore;
 use super::{Store, StoreError};
-use crate::admit::ledger::Amount;
+use crate::admit::ledger::{Amount, Entry, Ledger};
+use crate::admit::limits::Limits;
 use crate::admit::usage_md::{Face, FaceError};
 use crate::atomic::{FileIdentity, Prepared, folder_of, sync_folder};
 use crate::clock::{Mono, Now, nanos};
@@ -76,12 +77,24 @@ impl SqliteStore {
     /// The window's numbers count from the time of the edit, the day's only where its date is today.
     pub fn take_edit(&mut self, now: &Now) -> Result<FaceFound, UsageFileError> {
         let Some((face, metadata)) = self.edited_face()? else { return Ok(FaceFound::Ours) };
-        let modified = FileIdentity::of(&metadata).modified_ns;
-        let age = now.wall.timestamp_nanos_opt().map_or(0, |wall| u64::try_from(wall - modified).unwrap_or(0));
-        let at = Mono(now.mono.0.saturating_sub(age.min(nanos(Duration::from_secs(86_400)))));
-        let day_tokens = if face.date == now.day.date { face.day_tokens } else { 0 };
-        self.replace_used(face.minute, at, (now.day.date, day_tokens), now)?;
+        // From here on it is known as what it says, and is no edit any more.
+        self.remember_face(&face.to_string(), FileIdentity::of(&metadata))?;
+        let used = self.used(now)?;
+        if (face.minute, face.day_tokens, face.date) == (used.minute, used.day.tokens, used.date) {
+            return Ok(FaceFound::Ours);
+        }
+        self.replace_used(face.minute, edited_at(&metadata, now), (now.day.date, day_tokens(&face, now)), now)?;
         Ok(FaceFound::Edited(face))
+    }
+
+    /// The ledger as the next run will see it, an edit of `usage.md` taken in, without writing anything.
+    pub fn preview(&mut self, now: &Now) -> Result<Ledger, UsageFileError> {
+        self.used(now)?;
+        let mut ledger = self.ledger().clone();
+        if let Some((face, metadata)) = self.edited_face()? {
+            take_in(&mut ledger, &face, &metadata, now);
+        }
+        Ok(ledger)
     }
 
     /// The face of an edited `usage.md`; `None` where it is as it was written, or is not there.
@@ -174,6 +187,41 @@ impl SqliteStore {
         };
         run().map_err(self.database())
     }
+}
+
+/// The ledger that an edited `usage.md` alone tells of: for a look where there is no state yet.
+pub fn ledger_of_face(path: &Path, limits: Limits, now: &Now) -> Result<Ledger, UsageFileError> {
+    let mut ledger = Ledger::new(limits, now.day.date);
+    match (fs::read_to_string(path), fs::metadata(path)) {
+        (Ok(text), Ok(metadata)) => {
+            let face =
+                Face::parse(&text).map_err(|source| UsageFileError::Damaged { path: path.to_owned(), source })?;
+            take_in(&mut ledger, &face, &metadata, now);
+        }
+        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        (Err(source), _) | (_, Err(source)) => {
+            return Err(UsageFileError::Unreadable { path: path.to_owned(), source });
+        }
+    }
+    Ok(ledger)
+}
+
+fn take_in(ledger: &mut Ledger, face: &Face, metadata: &fs::Metadata, now: &Now) {
+    ledger.clear_window();
+    ledger.enter(Entry { id: 0, at: edited_at(metadata, now), amount: face.minute });
+    ledger.set_day(now.day.date, Amount { tokens: day_tokens(face, now), requests: face.minute.requests });
+}
+
+/// When the file was last changed, on the steady clock; at most a day ago.
+fn edited_at(metadata: &fs::Metadata, now: &Now) -> Mono {
+    let modified = FileIdentity::of(metadata).modified_ns;
+    let age = now.wall.timestamp_nanos_opt().map_or(0, |wall| u64::try_from(wall - modified).unwrap_or(0));
+    Mono(now.mono.0.saturating_sub(age.min(nanos(Duration::from_secs(86_400)))))
+}
+
+/// The tokens that count today: none of another day's.
+fn day_tokens(face: &Face, now: &Now) -> u64 {
+    if face.date == now.day.date { face.day_tokens } else { 0 }
 }
 
 /// `usage.md` -> `usage.md.old`, or the first of `.old.2`, `.old.3`, ... that is free.

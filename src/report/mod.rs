@@ -1,4 +1,6 @@
 //! What is said of a run: one stream of events, and those who show it.
 
 pub mod event;
+pub mod format;
 pub mod summary;
+pub mod terminal;

@@ -141,6 +141,12 @@ impl Machine {
         &self.jobs
     }
 
+    /// The jobs, when the run has ended.
+    #[must_use]
+    pub fn into_jobs(self) -> Vec<Job> {
+        self.jobs
+    }
+
     /// The counts of the run so far.
     #[must_use]
     pub fn tally(&self) -> &Tally {

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
 use super::super::entry::{Fingerprint, Known, Status, Step, next_status};
-use super::{SqliteStore, signed, unsigned};
+use super::{SqliteStore, illegal, signed, unsigned};
 use crate::clock::Now;
 use crate::model::{PromptId, Usage};
 
@@ -57,6 +57,24 @@ pub struct LostRequest {
     pub reserved_tokens: u64,
     /// Whether it went to the stand-in.
     pub rehearsal: bool,
+}
+
+impl LostRequest {
+    /// The most that it can have used.
+    #[must_use]
+    pub fn most_usage(&self) -> Usage {
+        Usage { input_tokens: self.input_tokens, output_tokens: self.reserved_tokens.saturating_sub(self.input_tokens) }
+    }
+}
+
+/// An entry whose answer is on disk after all.
+struct Recovered<'a> {
+    run: i64,
+    prompt: PromptId,
+    from: Status,
+    steps: &'a [Step],
+    usage: Option<Usage>,
+    bytes: u64,
 }
 
 /// An answer that a run could not write.
@@ -152,48 +170,56 @@ impl SqliteStore {
         })
     }
 
-    /// Journals that the answer of a lost request stands on disk after all: its run wrote it and died before it could say so.
-    pub fn recover_lost(
-        &mut self,
-        request: &LostRequest,
-        usage: Usage,
-        bytes: u64,
-        now: &Now,
-    ) -> Result<(), StoreError> {
-        self.recover(request.run, request.prompt, Status::Lost, Some(usage), bytes, now)
+    /// Journals that the answers of lost requests stand on disk after all: their run wrote them and died before it could say so.
+    pub fn recover_lost(&mut self, found: &[(LostRequest, Usage, u64)], now: &Now) -> Result<(), StoreError> {
+        let recovered = found.iter().map(|(request, usage, bytes)| Recovered {
+            run: request.run,
+            prompt: request.prompt,
+            steps: &[Step::Lose, Step::Recover],
+            from: Status::Sending,
+            usage: Some(*usage),
+            bytes: *bytes,
+        });
+        self.recover(recovered, now)
     }
 
     /// Journals that a kept answer is written now.
     pub fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
-        self.recover(answer.run, answer.prompt, Status::Unwritten, None, answer.text.len() as u64, now)
+        let KeptAnswer { run, prompt, text } = answer;
+        let bytes = text.len() as u64;
+        let recovered = Recovered {
+            run: *run,
+            prompt: *prompt,
+            steps: &[Step::Recover],
+            from: Status::Unwritten,
+            usage: None,
+            bytes,
+        };
+        self.recover([recovered].into_iter(), now)
     }
 
-    fn recover(
-        &mut self,
-        run: i64,
-        prompt: PromptId,
-        from: Status,
-        usage: Option<Usage>,
-        bytes: u64,
-        now: &Now,
-    ) -> Result<(), StoreError> {
-        let to = next_status(Some(from), Step::Recover)
-            .map_err(|illegal| self.database()(rusqlite::Error::ToSqlConversionFailure(Box::new(illegal))))?;
+    fn recover<'a>(&mut self, recovered: impl Iterator<Item = Recovered<'a>>, now: &Now) -> Result<(), StoreError> {
         self.write(&|| *now, |transaction, _, now| {
-            transaction.execute(
-                "UPDATE entries SET status = ?3, bytes = ?4, ended_ms = ?5, input_tokens = coalesce(?6, input_tokens),
-                 output_tokens = coalesce(?7, output_tokens) WHERE run = ?1 AND prompt = ?2",
-                params![
-                    run,
-                    signed(prompt.0),
-                    to as i64,
-                    signed(bytes),
-                    now.wall.timestamp_millis(),
-                    usage.map(|usage| signed(usage.input_tokens)),
-                    usage.map(|usage| signed(usage.output_tokens))
-                ],
-            )?;
-            transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, signed(prompt.0)])?;
+            for Recovered { run, prompt, steps, from, usage, bytes } in recovered {
+                let mut status = from;
+                for step in steps {
+                    status = next_status(Some(status), *step).map_err(illegal)?;
+                }
+                transaction.execute(
+                    "UPDATE entries SET status = ?3, bytes = ?4, ended_ms = ?5, input_tokens = coalesce(?6, input_tokens),
+                     output_tokens = coalesce(?7, output_tokens) WHERE run = ?1 AND prompt = ?2",
+                    params![
+                        run,
+                        signed(prompt.0),
+                        status as i64,
+                        signed(bytes),
+                        now.wall.timestamp_millis(),
+                        usage.map(|usage| signed(usage.input_tokens)),
+                        usage.map(|usage| signed(usage.output_tokens))
+                    ],
+                )?;
+                transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, signed(prompt.0)])?;
+            }
             Ok(())
         })
     }

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 pub use journal::{Found, KeptAnswer, LastRun, LostRequest, RunInfo};
 
-use super::entry::{Status, Step, next_status};
+use super::entry::{IllegalStep, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Used};
 use crate::admit::limits::Limits;
@@ -92,12 +92,6 @@ impl SqliteStore {
         &self.path
     }
 
-    /// The amounts of the window, oldest first, with the moment each leaves it.
-    pub fn leaving(&mut self, now: &Now) -> Result<Vec<(Mono, Amount)>, StoreError> {
-        self.used(now)?;
-        Ok(self.ledger.leaving().collect())
-    }
-
     /// Replaces all that is used up by the amounts given: a person's edit of `usage.md`, or a fresh start. The window's amount counts from `at`.
     pub(super) fn replace_used(
         &mut self,
@@ -137,7 +131,7 @@ impl SqliteStore {
         work: impl FnOnce(&Transaction<'_>, &mut Ledger, &Now) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let Self { connection, ledger, boot, seen_rev, seen_epoch, seen_version, path, .. } = self;
-        let mut run = || -> rusqlite::Result<T> {
+        let run = || -> rusqlite::Result<T> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let now = now();
             let mut seen = Seen { rev: seen_rev, epoch: seen_epoch, version: seen_version };
@@ -168,6 +162,10 @@ impl SqliteStore {
 
     pub(super) fn limits(&self) -> &Limits {
         self.ledger.limits()
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -340,8 +338,12 @@ fn step(transaction: &Transaction<'_>, run: Option<i64>, prompt: u64, step: Step
         .prepare_cached("SELECT status FROM entries WHERE run = ?1 AND prompt = ?2")?
         .query_row(params![run, signed(prompt)], |row| row.get(0))
         .optional()?;
-    next_status(from.and_then(Status::from_number), step)
-        .map_err(|illegal| rusqlite::Error::ToSqlConversionFailure(Box::new(illegal)))
+    next_status(from.and_then(Status::from_number), step).map_err(illegal)
+}
+
+/// A step that cannot follow, as an error of the transaction that it ends.
+fn illegal(step: IllegalStep) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(step))
 }
 
 /// Raises a counter and tells its new value.

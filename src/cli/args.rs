@@ -1,0 +1,172 @@
+//! The command line's arguments.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::SettingArgs;
+use crate::report::terminal::Verbosity;
+use crate::standin::args::StandinArgs;
+
+/// Run a folder of prompts through an OpenAI-compatible API
+///
+/// Reads prompts/N_prompt.txt, writes outputs/N_output.txt, keeps usage.md. Alone it is `promptmill run`: it sends what is not up to date, as
+/// fast as the limits allow, and waits where they ask for it. Run it again after any stop: nothing is paid for twice.
+#[derive(Parser, Debug)]
+#[command(name = "promptmill", version, args_conflicts_with_subcommands = true, max_term_width = 80)]
+#[command(
+    after_help = "The API key is read from OPENAI_API_KEY, api_key.txt, .openai_key or .env; there is no flag for it.\n\
+    Exit codes: 0 all answered, 1 some failed, 2 bad input, 3 over the batch limit,\n4 stopped by the account, 5 stopped by a day limit, 130 interrupted."
+)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The arguments of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Send every prompt that is not up to date (what promptmill does alone)
+    Run(RunArgs),
+    /// Send nothing; say what would be sent, what it would cost, and when it would end
+    Plan(PlanArgs),
+    /// Say what is used up, when it frees, and how the last run went
+    Status(StatusArgs),
+    /// List the settings that hold, and where each was set
+    Settings(SettingsArgs),
+    /// Serve the stand-in API on this machine, for trials and tests
+    Standin(StandinArgs),
+}
+
+/// Where settings come from.
+#[derive(Args, Clone, Debug)]
+pub struct SettingsArgs {
+    /// Read the settings from FILE instead of promptmill.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A flag for each setting.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+}
+
+/// What `run` takes.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Ask the built-in stand-in instead of the API: no key, no network, no cost
+    #[arg(long)]
+    pub offline: bool,
+    /// Send every prompt again, also those that are up to date
+    #[arg(long)]
+    pub force: bool,
+    /// Send nothing; the same as `promptmill plan`
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Set all counters to zero first; the old usage.md is kept beside the new one
+    #[arg(long)]
+    pub reset_usage: bool,
+    /// Print one JSON event a line to stdout; the last one is the summary
+    #[arg(long)]
+    pub json: bool,
+    /// Say only what went wrong, and the closing line
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: -v each answer and retry, -vv what goes on inside
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub from: SettingsArgs,
+}
+
+/// What `plan` takes.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// Plan for the built-in stand-in instead of the API
+    #[arg(long)]
+    pub offline: bool,
+    /// Plan as if every prompt were sent again
+    #[arg(long)]
+    pub force: bool,
+    /// Print the plan as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// List every prompt, not only the sums
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub from: SettingsArgs,
+}
+
+/// What `status` takes.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Print the status as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub from: SettingsArgs,
+}
+
+impl RunArgs {
+    /// How much is said.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            _ => Verbosity::Verbose,
+        }
+    }
+
+    /// The arguments of `plan` for `--dry-run`.
+    #[must_use]
+    pub fn into_plan(self) -> PlanArgs {
+        let Self { offline, force, json, verbose, from, .. } = self;
+        PlanArgs { offline, force, json, verbose, from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_what_promptmill_does_alone() {
+        let alone = Cli::try_parse_from(["promptmill", "--offline", "--range", "1-3"]).expect("arguments");
+        assert!(alone.command.is_none() && alone.run.offline);
+        let named = Cli::try_parse_from(["promptmill", "run", "--offline", "--range", "1-3"]).expect("arguments");
+        let Some(Command::Run(args)) = named.command else { panic!("{named:?}") };
+        assert_eq!(args.from.settings, alone.run.from.settings);
+        assert!(Cli::try_parse_from(["promptmill", "--offline", "plan"]).is_err());
+    }
+
+    #[test]
+    fn help_reads_well_at_80_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        let helps = names.iter().map(|name| {
+            let sub = command.clone().find_subcommand(name).expect("it is there").clone();
+            sub.max_term_width(80).term_width(80).render_help().to_string()
+        });
+        let mut helps: Vec<String> = helps.collect();
+        helps.push(command.clone().term_width(80).render_help().to_string());
+        for help in helps {
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What was asked for on the command line, and the commands that do it.
+
+pub mod args;
+pub mod exit;
+mod plan;
+mod prepare;
+mod run;
+mod settings;
+mod status;
+mod watch;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+pub use exit::{Exit, Failure};
+
+use crate::config::Environment;
+
+/// Runs the command line of this process. Every error has been told when it returns.
+#[must_use]
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version to stdout and mistakes to stderr; if that fails, nobody reads it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+        }
+    };
+    let environment = Environment::from_process();
+    let ended = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) if args.dry_run => plan::plan(&args.into_plan(), &environment),
+        Command::Run(args) => run::run(&args, &environment),
+        Command::Plan(args) => plan::plan(&args, &environment),
+        Command::Status(args) => status::status(&args, &environment),
+        Command::Settings(args) => settings::settings(&args, &environment),
+        Command::Standin(args) => standin(args),
+    };
+    ended.unwrap_or_else(|failure| {
+        eprintln!("error: {failure}");
+        failure.exit()
+    })
+}
+
+fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    runtime.block_on(crate::standin::args::run(args))?;
+    Ok(Exit::Done)
+}
+
+/// The most files that this process may have open; raised to the most that the system lets it have.
+fn open_files() -> usize {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        // macOS has an infinite maximum that it does not accept.
+        let wanted = maximum.unwrap_or(65_536).min(65_536).max(current.unwrap_or(u64::MAX));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok();
+        let files = if raised { wanted } else { current.unwrap_or(wanted) };
+        usize::try_from(files).unwrap_or(usize::MAX)
+    }
+    #[cfg(not(unix))]
+    {
+        8_192
+    }
+}

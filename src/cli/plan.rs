@@ -1,0 +1,210 @@
+//! `promptmill plan`.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use chrono::Local;
+use serde::Serialize;
+
+use super::args::PlanArgs;
+use super::prepare::Prepared;
+use super::{Exit, Failure};
+use crate::admit::ledger::Ledger;
+use crate::admit::limits::LimitName;
+use crate::clock::{Clock, Day, Now};
+use crate::config::{Environment, OnDayLimit, needs_key};
+use crate::model::{PromptId, Usage};
+use crate::plan::forecast::{Forecast, forecast};
+use crate::plan::price::{Price, TABLE_DATE};
+use crate::plan::standing::Why;
+use crate::plan::{OverBatch, Plan};
+use crate::record::ledger_of_face;
+use crate::record::sqlite::{Found, SqliteStore};
+use crate::report::format::{count, counted, dollars, span};
+use crate::run::{Job, OutputEstimate};
+
+/// What a plan says; its JSON is one line.
+#[derive(Serialize)]
+struct Report {
+    prompts: usize,
+    up_to_date: usize,
+    to_send: usize,
+    will_fail: usize,
+    /// Why they are sent.
+    because: BTreeMap<Why, usize>,
+    input_tokens: u64,
+    expected_output_tokens: u64,
+    batches: u32,
+    /// Whether the run would be refused.
+    over_batch_limit: bool,
+    cost_usd: Option<f64>,
+    prices_of: Option<&'static str>,
+    waits: usize,
+    waits_for: Option<LimitName>,
+    last_request_in_seconds: f64,
+    left_pending_by_day_limit: usize,
+    each: Vec<Line>,
+}
+
+/// One prompt of the plan.
+#[derive(Serialize)]
+struct Line {
+    prompt: PromptId,
+    input_tokens: u64,
+    why: Why,
+    fails: Option<String>,
+}
+
+/// Says what a run would do.
+pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let clock = Clock;
+    let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
+    let scan = prepared.scan()?;
+    let now = clock.now();
+    let settings = &prepared.settings;
+    let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
+    let (ledger, found) = match store {
+        Some(mut store) => {
+            let found = store.find(&prepared.outputs_name(), &settings.template.model)?;
+            (store.preview(&now)?, found)
+        }
+        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default()),
+    };
+    let plan = prepared.plan(&scan.prompts, &found, args.force)?;
+    for warning in &prepared.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let (plan, refused) = match plan {
+        Ok(plan) => (plan, None),
+        Err(refused) => {
+            // What it would be if it were split: the numbers are what the person needs.
+            prepared.settings.split = true;
+            let plan = prepared.plan(&scan.prompts, &found, args.force)??;
+            (plan, Some(refused))
+        }
+    };
+    let expected = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
+    let report = Report::new(&prepared, &plan, refused.is_some(), ledger, expected, &now);
+    let print = if args.json { report.json() } else { report.text(&prepared, &now, args.verbose > 0) };
+    std::io::stdout().lock().write_all(print.as_bytes()).map_err(Failure::Output)?;
+    match refused {
+        Some(refused @ OverBatch { .. }) => Err(refused.into()),
+        None if report.will_fail > 0 => Ok(Exit::SomeFailed),
+        None => Ok(Exit::Done),
+    }
+}
+
+impl Report {
+    fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, ledger: Ledger, expected: u64, now: &Now) -> Self {
+        let settings = &prepared.settings;
+        let output_tokens = settings.template.max_output_tokens.unwrap_or(expected);
+        let jobs: Vec<&Job> = plan.sendable().collect();
+        let reserved = jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
+        let ends = settings.on_day_limit == OnDayLimit::Exit;
+        let Forecast { last_admission, waits, binds, left_pending } =
+            forecast(ledger, reserved, now, |wall| Day::of(wall, &Local), ends);
+        // A server on this machine costs nothing.
+        let free = prepared.rehearsal || !needs_key(&settings.base_url);
+        let price = (!free).then(|| Price::look_up(&settings.template.model, &settings.base_url, now.wall)).flatten();
+        let cost = |price: &Price| {
+            let usage = |job: &&Job| Usage { input_tokens: job.input_tokens, output_tokens };
+            jobs.iter().map(|job| price.cost_usd(usage(job))).sum()
+        };
+        let mut because = BTreeMap::new();
+        for (_, why) in plan.jobs.iter().zip(&plan.whys).filter(|(job, _)| job.doomed.is_none()) {
+            *because.entry(*why).or_default() += 1;
+        }
+        let each = plan.jobs.iter().zip(&plan.whys).map(|(job, why)| Line {
+            prompt: job.prompt,
+            input_tokens: job.input_tokens,
+            why: *why,
+            fails: job.doomed.as_ref().map(|doom| format!("{}: {}", doom.class, doom.message)),
+        });
+        Self {
+            prompts: plan.prompts(),
+            up_to_date: plan.up_to_date,
+            to_send: jobs.len(),
+            will_fail: plan.jobs.len() - jobs.len(),
+            because,
+            input_tokens: plan.input_tokens,
+            expected_output_tokens: output_tokens.saturating_mul(jobs.len() as u64),
+            batches: plan.batches,
+            over_batch_limit,
+            cost_usd: price.as_ref().map(cost),
+            prices_of: price.map(|_| TABLE_DATE),
+            waits,
+            waits_for: binds,
+            last_request_in_seconds: last_admission.as_secs_f64(),
+            left_pending_by_day_limit: left_pending,
+            each: each.collect(),
+        }
+    }
+
+    fn json(&self) -> String {
+        // Maps with string keys and plain numbers: there is nothing that JSON cannot say.
+        serde_json::to_string(self).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
+    }
+
+    fn text(&self, prepared: &Prepared, now: &Now, every: bool) -> String {
+        let settings = &prepared.settings;
+        let mut lines = Vec::new();
+        lines.push(format!(
+            "{} = {} up to date + {} to send + {} that will fail",
+            counted(self.prompts, "prompt"),
+            count(self.up_to_date as u64),
+            count(self.to_send as u64),
+            count(self.will_fail as u64)
+        ));
+        for (why, number) in &self.because {
+            lines.push(format!("  {}: {why}", count(*number as u64)));
+        }
+        for line in self.each.iter().filter(|line| every || line.fails.is_some()) {
+            let Line { prompt, input_tokens, why, fails } = line;
+            match fails {
+                Some(reason) => lines.push(format!("  prompt {prompt} will fail: {reason}")),
+                None => lines.push(format!("  prompt {prompt}: {} input tokens, {why}", count(*input_tokens))),
+            }
+        }
+        if self.to_send > 0 {
+            let batch = settings
+                .limits
+                .tokens_per_batch
+                .map_or(String::new(), |most| format!(" (batch limit {})", count(most)));
+            lines.push(format!("input:  {} tokens{batch}", count(self.input_tokens)));
+            let from = if settings.template.max_output_tokens.is_some() { "at most" } else { "about" };
+            lines.push(format!("output: {from} {} tokens", count(self.expected_output_tokens)));
+            if self.batches > 1 {
+                lines.push(format!("batches: {}", self.batches));
+            }
+            lines.push(match (self.cost_usd, prepared.rehearsal || !needs_key(&settings.base_url)) {
+                (Some(cost), _) => {
+                    format!("cost:   about {} for {} (prices of {TABLE_DATE})", dollars(cost), settings.template.model)
+                }
+                (None, true) => "cost:   none, the server is on this machine".to_owned(),
+                (None, false) => format!("cost:   not known, {} is in no price table", settings.template.model),
+            });
+            lines.push(self.timing(now));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn timing(&self, now: &Now) -> String {
+        let last = std::time::Duration::from_secs_f64(self.last_request_in_seconds);
+        let end = (now.wall + chrono::TimeDelta::from_std(last).unwrap_or_default())
+            .with_timezone(&Local)
+            .format("%a %Y-%m-%d %H:%M:%S");
+        let pending = if self.left_pending_by_day_limit > 0 {
+            format!("; a day limit leaves {} pending", count(self.left_pending_by_day_limit as u64))
+        } else {
+            String::new()
+        };
+        match self.waits_for {
+            None => format!("time:   no limit binds, all requests leave at once{pending}"),
+            Some(limit) => format!(
+                "time:   {limit} binds, {}; the last request leaves after {} ({end}){pending}",
+                counted(self.waits, "wait"),
+                span(last)
+            ),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What `run` and `plan` have in common: settings, and a look at prompts and outputs.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::Failure;
+use super::args::SettingsArgs;
+use crate::config::{Environment, Settings, load};
+use crate::count::{Tokenizer, context_window};
+use crate::model::{PromptId, Secret};
+use crate::plan::survey::Survey;
+use crate::plan::{OverBatch, Plan, PlanRules};
+use crate::record::sqlite::Found;
+use crate::send::attempt;
+use crate::source::scan::{self, Scan};
+use crate::write::target;
+
+/// The settings of a command.
+pub(super) struct Prepared {
+    pub(super) settings: Settings,
+    pub(super) key: Option<Secret>,
+    pub(super) warnings: Vec<String>,
+    /// Whether the stand-in answers.
+    pub(super) rehearsal: bool,
+}
+
+impl Prepared {
+    /// Loads the settings and checks the request's parameters.
+    pub(super) fn load(from: &SettingsArgs, offline: bool, environment: &Environment) -> Result<Self, Failure> {
+        let loaded = load(&from.settings, from.config.as_deref(), Path::new("."), environment)?;
+        attempt::check(&loaded.settings.template)?;
+        // The key is never shown to the stand-in.
+        let key = loaded.key.map(|(key, _)| key).filter(|_| !offline);
+        Ok(Self { settings: loaded.settings, key, warnings: loaded.warnings, rehearsal: offline })
+    }
+
+    /// Lists the prompts, and adds to the warnings what a person should know of the folder.
+    pub(super) fn scan(&mut self) -> Result<Scan, Failure> {
+        let Settings { prompts, range, only, .. } = &self.settings;
+        let scan = scan::scan(prompts, range, only.as_ref())?;
+        self.warnings.extend(scan.warnings());
+        Ok(scan)
+    }
+
+    /// What plans keep to.
+    pub(super) fn plan_rules(&self) -> PlanRules {
+        let Settings { limits, template, split, .. } = &self.settings;
+        PlanRules {
+            limits: *limits,
+            context_window: self.settings.context_window.or_else(|| context_window(&template.model)),
+            max_output_tokens: template.max_output_tokens,
+            split: *split,
+        }
+    }
+
+    /// Reads the prompts `ids` and plans them. `lost` are the requests of dead runs.
+    pub(super) fn plan(
+        &mut self,
+        ids: &[PromptId],
+        found: &Found,
+        force: bool,
+    ) -> Result<Result<Plan, OverBatch>, Failure> {
+        let Settings { prompts, outputs, template, .. } = &self.settings;
+        let on_disk = target::list(outputs)?;
+        let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
+        let survey = Survey {
+            prompts,
+            outputs,
+            template,
+            known: &found.known,
+            lost: &lost,
+            on_disk: &on_disk,
+            force,
+            rehearsal: self.rehearsal,
+        };
+        let plan = Plan::new(survey.run(ids), &self.plan_rules());
+        if plan.as_ref().map_or(true, |plan| !plan.jobs.is_empty()) && !Tokenizer::for_model(&template.model).is_known()
+        {
+            self.warnings.push(format!(
+                "the tokenizer of {} is not known; its tokens are counted as o200k_base",
+                template.model
+            ));
+        }
+        if let Ok(Plan { protected: protected @ 1.., .. }) = plan {
+            self.warnings
+                .push(format!("{protected} prompts have answers from a real API; a rehearsal leaves them alone"));
+        }
+        Ok(plan)
+    }
+
+    /// The outputs folder as the journal names it.
+    pub(super) fn outputs_name(&self) -> String {
+        let outputs = &self.settings.outputs;
+        let absolute = std::fs::canonicalize(outputs).or_else(|_| std::path::absolute(outputs));
+        absolute.unwrap_or_else(|_| outputs.clone()).to_string_lossy().into_owned()
+    }
+}

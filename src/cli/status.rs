@@ -1,0 +1,146 @@
+//! `promptmill status`.
+
+use std::io::Write;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, Utc};
+use serde::Serialize;
+
+use super::args::StatusArgs;
+use super::prepare::Prepared;
+use super::{Exit, Failure};
+use crate::admit::ledger::{Amount, Ledger};
+use crate::admit::limits::{LimitName, Limits};
+use crate::clock::{Clock, Now};
+use crate::config::Environment;
+use crate::record::ledger_of_face;
+use crate::record::sqlite::{LastRun, SqliteStore};
+use crate::report::format::{count, span};
+
+/// A limit and how much of it is used.
+#[derive(Serialize)]
+struct Line {
+    limit: LimitName,
+    used: u64,
+    /// The limit; `None` where there is none.
+    most: Option<u64>,
+    /// Seconds until the first of what is used is free again; `None` where nothing is used.
+    frees_in_seconds: Option<f64>,
+    /// Seconds until all of it is.
+    free_in_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    limits: Vec<Line>,
+    last_run: Option<Run>,
+}
+
+#[derive(Serialize)]
+struct Run {
+    model: String,
+    offline: bool,
+    pid: u32,
+    started: DateTime<Utc>,
+    ended: Option<DateTime<Utc>>,
+    summary: Option<String>,
+}
+
+/// Says what is used up now.
+pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let clock = Clock;
+    let prepared = Prepared::load(&args.from, false, environment)?;
+    let settings = &prepared.settings;
+    let now = clock.now();
+    let (ledger, last) = match SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
+        Some(mut store) => (store.preview(&now)?, store.last_run(&prepared.outputs_name())?),
+        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, None),
+    };
+    let report = Report { limits: lines(ledger, &settings.limits, &now), last_run: last.map(Run::from) };
+    let text = if args.json {
+        serde_json::to_string(&report).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
+    } else {
+        report.text()
+    };
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::Output)?;
+    Ok(Exit::Done)
+}
+
+fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
+    let used = ledger.used(now);
+    let leaving: Vec<_> = ledger.leaving().collect();
+    let in_window = |of: fn(&Amount) -> u64| {
+        let mut moments =
+            leaving.iter().filter(|(_, amount)| of(amount) > 0).map(|(at, _)| now.mono.until(*at).as_secs_f64());
+        let first = moments.next();
+        (first, moments.last().or(first))
+    };
+    let midnight = (now.day.ends - now.wall).to_std().unwrap_or_default().as_secs_f64();
+    let daily = |amount: u64| (amount > 0).then_some(midnight);
+    let minute = |limit, used, (frees_in_seconds, free_in_seconds)| Line {
+        limit,
+        used,
+        most: limits.of(limit),
+        frees_in_seconds,
+        free_in_seconds,
+    };
+    let day = |limit, used| Line {
+        limit,
+        used,
+        most: limits.of(limit),
+        frees_in_seconds: daily(used),
+        free_in_seconds: daily(used),
+    };
+    vec![
+        minute(LimitName::TokensPerMinute, used.minute.tokens, in_window(|amount| amount.tokens)),
+        minute(LimitName::RequestsPerMinute, used.minute.requests, in_window(|amount| amount.requests)),
+        day(LimitName::TokensPerDay, used.day.tokens),
+        day(LimitName::RequestsPerDay, used.day.requests),
+    ]
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for Line { limit, used, most, frees_in_seconds, free_in_seconds } in &self.limits {
+            let most = most.map_or("no limit".to_owned(), |most| format!("of {}", count(most)));
+            let frees = match (frees_in_seconds, free_in_seconds) {
+                (Some(first), Some(all)) if (all - first).abs() < 0.05 => format!(", free in {}", seconds(*all)),
+                (Some(first), Some(all)) => {
+                    format!(", begins to free in {}, all free in {}", seconds(*first), seconds(*all))
+                }
+                _ => String::new(),
+            };
+            text += &format!("{:20} {:>12} {most}{frees}\n", limit.key(), count(*used));
+        }
+        text += &match &self.last_run {
+            None => "last run: none of this outputs folder\n".to_owned(),
+            Some(run) => {
+                let at = |time: DateTime<Utc>| time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
+                let model = if run.offline { format!("{} (stand-in)", run.model) } else { run.model.clone() };
+                match (run.ended, &run.summary) {
+                    (Some(ended), Some(summary)) => {
+                        format!("last run: {model}, {} to {}\n  {summary}\n", at(run.started), at(ended))
+                    }
+                    _ => format!(
+                        "last run: {model}, started {} by process {}, goes on or was killed\n",
+                        at(run.started),
+                        run.pid
+                    ),
+                }
+            }
+        };
+        text
+    }
+}
+
+fn seconds(seconds: f64) -> String {
+    span(Duration::from_secs_f64(seconds))
+}
+
+impl From<LastRun> for Run {
+    fn from(run: LastRun) -> Self {
+        let LastRun { model, rehearsal, pid, started, ended, summary } = run;
+        Self { model, offline: rehearsal, pid, started, ended, summary }
+    }
+}

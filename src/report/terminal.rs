@@ -1,0 +1,217 @@
+//! Tells a person how a run goes, on stderr: a bar on a terminal, plain lines elsewhere. The one owner of stderr while a run goes on.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Local, Utc};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::event::{Event, WaitFor};
+use super::format::{count, counted, span};
+use crate::admit::limits::Limits;
+use crate::admit::usage_md::Face;
+use crate::clock::{Clock, Mono};
+use crate::model::PromptId;
+use crate::run::Machine;
+use crate::send::answer::Finish;
+
+/// Between two lines of progress where there is no bar.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and failures.
+    Quiet,
+    /// Progress and waits too.
+    Normal,
+    /// Each answer and each retry too.
+    Verbose,
+}
+
+/// The person's view of a run.
+pub struct Terminal {
+    verbosity: Verbosity,
+    bar: Option<ProgressBar>,
+    limits: Limits,
+    clock: Clock,
+    started: Mono,
+    next_line: Mono,
+    face: Option<Face>,
+    /// What is waited for, and until when.
+    waiting: Option<(String, Mono)>,
+}
+
+impl Terminal {
+    /// A view with a bar where `bar` says that stderr is a terminal.
+    #[must_use]
+    pub fn new(verbosity: Verbosity, bar: bool, limits: Limits, clock: Clock) -> Self {
+        let started = clock.mono();
+        let bar = (bar && verbosity == Verbosity::Normal).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            // A template that does not parse would be found by the tests below.
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style);
+            bar
+        });
+        Self { verbosity, bar, limits, clock, started, next_line: started.plus(LINE_EVERY), face: None, waiting: None }
+    }
+
+    /// Says something that is worth a line.
+    pub fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Takes the bar away: what follows is printed by others.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Takes in the counters.
+    pub fn face(&mut self, face: Face) {
+        self.face = Some(face);
+    }
+
+    /// Shows how far the run is.
+    pub fn tick(&mut self, machine: &Machine) {
+        let now = self.clock.mono();
+        if self.waiting.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.waiting = None;
+        }
+        if let Some(bar) = &self.bar {
+            let tally = machine.tally();
+            bar.set_length(machine.jobs().len() as u64);
+            bar.set_position((tally.done + tally.failed) as u64);
+            bar.set_message(self.status(machine, now));
+        } else if self.verbosity >= Verbosity::Normal && now >= self.next_line {
+            self.next_line = now.plus(LINE_EVERY);
+            let tally = machine.tally();
+            eprintln!("{}/{} {}", tally.done + tally.failed, machine.jobs().len(), self.status(machine, now));
+        }
+    }
+
+    fn status(&self, machine: &Machine, now: Mono) -> String {
+        let tally = machine.tally();
+        let mut parts = Vec::new();
+        if tally.failed > 0 {
+            parts.push(format!("{} failed", tally.failed));
+        }
+        parts.push(format!("{} in flight", machine.in_flight()));
+        if let Some(face) = self.face {
+            let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
+            parts.push(format!("{} tokens{of} in this minute", count(face.minute.tokens)));
+        }
+        let ended = tally.done + tally.failed;
+        match &self.waiting {
+            Some((what, until)) => parts.push(format!("waiting {} for {what}", span(now.until(*until)))),
+            None if ended > 0 && ended < machine.jobs().len() => {
+                let elapsed = self.started.until(now);
+                #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+                let left = elapsed.mul_f64((machine.jobs().len() - ended) as f64 / ended as f64);
+                parts.push(format!("about {} left", span(left)));
+            }
+            None => {}
+        }
+        parts.join(", ")
+    }
+
+    /// Tells of an event, if the verbosity asks for it.
+    pub fn event(&mut self, event: &Event) {
+        if let Event::Waiting { wait_for, seconds, .. } = event {
+            self.waiting = Some((
+                wait_for_what(*wait_for, &self.limits),
+                self.clock.mono().plus(Duration::from_secs_f64(*seconds)),
+            ));
+        }
+        if let Some((from, line)) = self.line(event)
+            && self.verbosity >= from
+        {
+            self.say(&line);
+        }
+    }
+
+    fn line(&self, event: &Event) -> Option<(Verbosity, String)> {
+        Some(match event {
+            Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
+                let line = format!(
+                    "{}: {} up to date, {} to send with {} input tokens to {model}, at most {concurrency} at a time",
+                    counted(*prompts, "prompt"),
+                    count(*up_to_date as u64),
+                    count(*to_send as u64),
+                    count(*input_tokens),
+                );
+                (Verbosity::Normal, line)
+            }
+            Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
+            Event::Batch { batch, batches, prompts, input_tokens } => {
+                let line = format!(
+                    "batch {batch} of {batches}: {}, {} input tokens",
+                    counted(*prompts, "prompt"),
+                    count(*input_tokens)
+                );
+                (Verbosity::Normal, line)
+            }
+            Event::Done { prompt, usage, finish } => {
+                let mark = if *finish == Finish::Complete { String::new() } else { format!(", {finish}") };
+                (
+                    Verbosity::Verbose,
+                    format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens),
+                )
+            }
+            Event::Failed { prompt, class, message } => (Verbosity::Quiet, failed(*prompt, class, message)),
+            Event::Retrying { prompt, class, message, attempt, attempts, seconds } => {
+                let pause = span(Duration::from_secs_f64(*seconds));
+                (
+                    Verbosity::Verbose,
+                    format!("prompt {prompt}: {class}: {message}; attempt {attempt} of {attempts}, again in {pause}"),
+                )
+            }
+            Event::Throttled { class, message, seconds, .. } => {
+                let pause = span(Duration::from_secs_f64(*seconds));
+                (Verbosity::Normal, format!("the server limits the rate; pausing {pause} ({class}: {message})"))
+            }
+            Event::Waiting { wait_for, seconds, until } => {
+                // The bar shows it; short waits are not worth a line.
+                let verbosity =
+                    if *seconds < 2.0 || self.bar.is_some() { Verbosity::Verbose } else { Verbosity::Normal };
+                let pause = span(Duration::from_secs_f64(*seconds));
+                (
+                    verbosity,
+                    format!(
+                        "waiting {pause} for {}, until {}",
+                        wait_for_what(*wait_for, &self.limits),
+                        clock_time(*until)
+                    ),
+                )
+            }
+            Event::Stopping { reason, in_flight } => {
+                (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
+            }
+            Event::Summary(_) => return None,
+        })
+    }
+}
+
+fn failed(prompt: PromptId, class: &str, message: &str) -> String {
+    format!("prompt {prompt} failed: {class}: {message}")
+}
+
+fn wait_for_what(wait_for: WaitFor, limits: &Limits) -> String {
+    match wait_for {
+        WaitFor::Limit(limit) => {
+            let most = limits.of(limit).map_or(String::new(), |most| format!(" of {}", count(most)));
+            format!("room under {limit}{most}")
+        }
+        WaitFor::Server => "the server's rate limit".to_owned(),
+    }
+}
+
+/// A moment by the wall clock here; with its date unless it is near.
+fn clock_time(at: DateTime<Utc>) -> String {
+    at.with_timezone(&Local).format("%a %H:%M:%S").to_string()
+}
