@@ -46,6 +46,8 @@ pub struct Machine {
 
     /// Claims at the store.
     pub(super) claimed: Option<Vec<JobIndex>>,
+    /// Amounts were settled while the claims were at the store: a refusal may be out of date.
+    pub(super) settled_since: bool,
     /// Ends at the store: how they change the tally.
     pub(super) recording: Option<Vec<Recorded>>,
     /// Ends that wait for the store.
@@ -94,7 +96,8 @@ pub(super) enum Recorded {
     Done(JobIndex, Usage, Finish),
     Failed { job: JobIndex, usage: Usage, class: String, message: String },
     Kept(Usage),
-    Again,
+    /// It may be begun again from this moment on.
+    Again(JobIndex, Mono),
 }
 
 impl Machine {
@@ -121,6 +124,7 @@ impl Machine {
             active: HashMap::new(),
             in_flight: 0,
             claimed: None,
+            settled_since: false,
             recording: None,
             finished: Vec::new(),
             throttle: Throttle::default(),
@@ -192,6 +196,10 @@ impl Machine {
 
     /// Asks for whatever can be done now.
     fn go_on(&mut self, now: &Now, actions: &mut Vec<Action>) {
+        if matches!(self.stopping, Some(Ending::Store(_))) {
+            // The store is not asked again, also because it may still be busy with what it was asked before it failed.
+            self.finished.clear();
+        }
         if self.recording.is_none() && !self.finished.is_empty() {
             let (finished, recorded) = std::mem::take(&mut self.finished).into_iter().unzip();
             self.recording = Some(recorded);
@@ -252,6 +260,8 @@ impl Machine {
         {
             self.delayed.pop();
             self.ready.insert(job);
+            // It goes before what was refused, and may be smaller.
+            self.blocked = None;
         }
     }
 
@@ -276,6 +286,7 @@ impl Machine {
         if !claimed.is_empty() {
             actions.push(Action::Begin(claimed.iter().map(|&job| self.claim(job)).collect()));
             self.claimed = Some(claimed);
+            self.settled_since = false;
         }
     }
 
@@ -317,7 +328,14 @@ impl Machine {
     fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {
         let claimed = self.claimed.take().unwrap_or_default();
         let admitted = begun.admitted.len();
+        // A stop or a pause that came while the store was asked holds for these too: they give their tokens back unsent.
+        let held = self.stopping.is_some() || self.throttle.until(now.mono).is_some();
         for (&job, reservation) in claimed.iter().zip(begun.admitted) {
+            if held {
+                self.in_flight += 1;
+                self.again(job, (reservation, 0), "not_sent", now.mono);
+                continue;
+            }
             self.tries.entry(job).or_default().begun += 1;
             self.active.insert(job, Active::Sending(reservation));
             self.in_flight += 1;
@@ -326,6 +344,8 @@ impl Machine {
         }
         let mut rest = claimed.into_iter().skip(admitted);
         match begun.refused {
+            // Where amounts were settled since, it is asked again at once.
+            Some(Refusal::NotBefore(_)) if self.settled_since => {}
             Some(Refusal::NotBefore(wait)) => self.block(now, wait, actions),
             Some(Refusal::Never(too_large)) => {
                 if let Some(job) = rest.next() {

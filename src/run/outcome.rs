@@ -6,7 +6,7 @@ use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Content, Doom, Ending, Job, JobIndex, Unwritten};
 use crate::admit::ledger::TooLarge;
 use crate::admit::limits::LimitName;
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
 use crate::record::{Ended, Finished, Reservation};
 use crate::report::event::Event;
@@ -60,8 +60,7 @@ impl Machine {
         match kind {
             Kind::Prompt => self.write_error(job, Some(settled), usage.unwrap_or_default(), class, message, actions),
             Kind::Run(stop) => {
-                self.again(job, settled, class);
-                self.ready.insert(job);
+                self.again(job, settled, class, now.mono);
                 self.stop(stop, class, message, actions);
             }
             Kind::Throttled => {
@@ -75,8 +74,7 @@ impl Machine {
                         seconds: now.mono.until(until).as_secs_f64(),
                     }));
                 }
-                self.again(job, settled, class);
-                self.ready.insert(job);
+                self.again(job, settled, class, now.mono);
             }
             Kind::Transient | Kind::Unknown => {
                 let tries = self.tries.entry(job).or_default();
@@ -93,16 +91,15 @@ impl Machine {
                 let (attempt, attempts) = (failed, self.rules.attempts);
                 let seconds = pause.as_secs_f64();
                 actions.push(Action::Say(Event::Retrying { prompt, class, message, attempt, attempts, seconds }));
-                self.again(job, settled, class);
-                self.delayed.push(Reverse((now.mono.plus(pause), job)));
+                self.again(job, settled, class, now.mono.plus(pause));
             }
         }
     }
 
-    /// Journals that the job is to be sent again; its place in the run is kept.
-    fn again(&mut self, job: JobIndex, settled: (Reservation, u64), class: &'static str) {
+    /// Journals that the job is to be sent again; its place in the run is kept. It is begun when that is journalled, at the moment `at` or later.
+    pub(super) fn again(&mut self, job: JobIndex, settled: (Reservation, u64), class: &'static str, at: Mono) {
         self.in_flight -= 1;
-        self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again);
+        self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
     }
 
     fn stop(&mut self, stop: RunStop, class: &'static str, message: String, actions: &mut Vec<Action>) {
@@ -172,6 +169,7 @@ impl Machine {
     pub(super) fn recorded(&mut self, actions: &mut Vec<Action>) {
         // Settled amounts may have made room.
         self.blocked = None;
+        self.settled_since = true;
         for recorded in self.recording.take().unwrap_or_default() {
             match recorded {
                 Recorded::Done(job, usage, finish) => {
@@ -185,7 +183,7 @@ impl Machine {
                     actions.push(Action::Say(Event::Failed { prompt, class, message }));
                 }
                 Recorded::Kept(usage) => self.tally.kept(usage),
-                Recorded::Again => {}
+                Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),
             }
         }
     }
