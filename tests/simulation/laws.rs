@@ -1,0 +1,428 @@
+//! The laws, judged by one who sees only what goes in and out of the machine and keeps its own books.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{NaiveDate, TimeDelta};
+use promptmill::admit::limits::Limits;
+use promptmill::clock::{Now, nanos};
+use promptmill::record::{Claim, Refusal};
+use promptmill::report::event::Event;
+use promptmill::report::summary::Tally;
+use promptmill::run::{Content, Ending};
+use promptmill::send::classify::{Kind, Verdict};
+
+use super::server::right_answer;
+
+/// A wait that is longer than this must have been announced.
+const SILENT: u64 = 5_000_000_000;
+/// An announced wait may turn out this much longer: the machine does not repeat itself, and asks again about a day every ten seconds.
+const INEXACT: u64 = 16_000_000_000;
+
+/// One admitted request, as the judge knows it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) prompt: u64,
+    pub(crate) at: u64,
+    date: NaiveDate,
+    reserved: u64,
+    /// What it counts now: reserved, later settled.
+    counted: u64,
+    settled: bool,
+    pub(crate) arrived: Option<u64>,
+    pub(crate) billed: u64,
+}
+
+/// What one run of the program does to one prompt.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    failures: u32,
+    /// Not to be sent before.
+    not_before: u64,
+    answered: bool,
+    ended: bool,
+}
+
+/// Where the waiting machine stands, for law 2 and law 7.
+pub(crate) struct Waiting {
+    pub(crate) in_flight: usize,
+    pub(crate) asks: bool,
+    pub(crate) records: bool,
+    pub(crate) ready: bool,
+    pub(crate) room: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Laws {
+    seed: u64,
+    limits: Limits,
+    attempts: u32,
+    pub(crate) wall_steps: bool,
+    pub(crate) requests: Vec<Request>,
+    /// The request of a prompt that is not settled.
+    open: BTreeMap<u64, usize>,
+    date: NaiveDate,
+    turns: BTreeMap<u64, Turn>,
+    /// Prompts whose answer is durable.
+    paid: BTreeSet<u64>,
+    /// Prompts that may be sent although they were before: their request was lost.
+    lost: BTreeSet<u64>,
+    refused: Option<(u64, bool)>,
+    /// The end of the pause that the server asked for, and that of the pause that the machine says it takes.
+    server_wait: u64,
+    pause: u64,
+    announced: u64,
+    quiet_since: Option<u64>,
+    stopped: bool,
+    pub(crate) broken: Option<String>,
+}
+
+impl Laws {
+    pub(crate) fn new(seed: u64, limits: Limits, attempts: u32, wall_steps: bool, date: NaiveDate) -> Self {
+        Self {
+            seed,
+            limits,
+            attempts,
+            wall_steps,
+            requests: Vec::new(),
+            open: BTreeMap::new(),
+            date,
+            turns: BTreeMap::new(),
+            paid: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            refused: None,
+            server_wait: 0,
+            pause: 0,
+            announced: 0,
+            quiet_since: None,
+            stopped: false,
+            broken: None,
+        }
+    }
+
+    fn demand(&mut self, holds: bool, law: &str, what: impl FnOnce() -> String) {
+        if !holds && self.broken.is_none() {
+            self.broken = Some(format!("seed {}, law {law}: {}", self.seed, what()));
+        }
+    }
+
+    /// Whether one request of `tokens` fits at `mono`, by the list of what was admitted and nothing else.
+    fn fits(&self, tokens: u64, mono: u64, date: NaiveDate) -> bool {
+        let span = nanos(self.limits.span());
+        let window = self.requests.iter().rev().take_while(|request| request.at + span > mono);
+        let minute = window.fold((tokens, 1), |(t, r), request| (t + request.counted, r + 1));
+        let below = |sum: (u64, u64), tokens: Option<u64>, requests: Option<u64>| {
+            tokens.is_none_or(|most| sum.0 <= most) && requests.is_none_or(|most| sum.1 <= most)
+        };
+        if !below(minute, self.limits.tokens_per_minute, self.limits.requests_per_minute) {
+            return false;
+        }
+        if self.limits.tokens_per_day.is_none() && self.limits.requests_per_day.is_none() {
+            return true;
+        }
+        let of_day = self.requests.iter().rev().filter(|request| request.date == date);
+        let day = of_day.fold((tokens, 1), |(t, r), request| (t + request.counted, r + 1));
+        below(day, self.limits.tokens_per_day, self.limits.requests_per_day)
+    }
+
+    /// Law 1: never over. Every admission fits by the judge's own books.
+    pub(crate) fn admitted(&mut self, now: &Now, claim: &Claim) -> usize {
+        self.date = self.date.max(now.day.date);
+        let fits = self.fits(claim.tokens, now.mono.0, self.date);
+        self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
+        self.once(claim.prompt.0, now);
+        self.refused = None;
+        let (reserved, date) = (claim.tokens, self.date);
+        let (prompt, at) = (claim.prompt.0, now.mono.0);
+        self.requests.push(Request {
+            prompt,
+            at,
+            date,
+            reserved,
+            counted: reserved,
+            settled: false,
+            arrived: None,
+            billed: 0,
+        });
+        self.open.insert(prompt, self.requests.len() - 1);
+        self.requests.len() - 1
+    }
+
+    /// Law 2: never late. What is refused does not fit, and the wait that is named is the right one.
+    pub(crate) fn refused(&mut self, now: &Now, claim: &Claim, refusal: &Refusal) {
+        self.date = self.date.max(now.day.date);
+        self.refused = None;
+        if let Refusal::NotBefore(wait) = refusal {
+            let fits = self.fits(claim.tokens, now.mono.0, self.date);
+            self.demand(!fits, "2 (never late)", || format!("{claim:?} fits at {now:?}, and waits: {wait:?}"));
+            if !wait.limit.is_daily() {
+                let early = self.fits(claim.tokens, wait.until.0 - 1, self.date);
+                self.demand(!early, "2 (never late)", || format!("{claim:?} fits before {wait:?}"));
+            }
+            self.refused = Some((claim.tokens, wait.limit.is_daily()));
+        } else {
+            let fits = self.limits.tokens_per_minute.is_none_or(|most| claim.tokens <= most)
+                && self.limits.tokens_per_day.is_none_or(|most| claim.tokens <= most);
+            self.demand(!fits, "2 (never late)", || format!("{claim:?} is said never to fit"));
+        }
+    }
+
+    /// Law 2: a machine that waits until `to` with a prompt at hand waits for a limit, a pause, or a free place.
+    pub(crate) fn waited(&mut self, to: &Now, state: &Waiting) {
+        if self.stopped || state.asks || state.records || !state.ready || !state.room || self.pause.max(self.server_wait) >= to.mono.0 {
+            return;
+        }
+        let Some((tokens, daily)) = self.refused else {
+            self.demand(false, "2 (never late)", || format!("a prompt waits until {to:?} and was not asked for"));
+            return;
+        };
+        if daily && self.wall_steps {
+            return;
+        }
+        let fits = self.fits(tokens, to.mono.0, self.date.max(to.day.date));
+        self.demand(!fits, "2 (never late)", || format!("{tokens} tokens fit before {to:?}, and nobody asks"));
+    }
+
+    /// Law 3: never twice. What has an answer is not begun again, and nothing is under way twice.
+    fn once(&mut self, prompt: u64, now: &Now) {
+        let turn = self.turns.get(&prompt).copied().unwrap_or_default();
+        let paid = self.paid.contains(&prompt);
+        let twice = turn.answered || turn.ended || paid || self.open.contains_key(&prompt);
+        self.demand(!twice, "3 (never twice)", || format!("prompt {prompt} is begun again at {now:?}: {turn:?}"));
+        let known = self.turns.contains_key(&prompt);
+        self.demand(known, "3 (never twice)", || format!("prompt {prompt} is up to date, and begun"));
+    }
+
+    /// Law 6: the account is not hammered. Nothing leaves in a pause that the server asked for, nor after a stop.
+    pub(crate) fn sent(&mut self, now: &Now, prompt: u64) -> Option<usize> {
+        let until = self.server_wait;
+        self.demand(now.mono.0 >= until, "6 (a server's wait)", || {
+            format!("prompt {prompt} is sent at {} in a pause until {until}", now.mono.0)
+        });
+        let not_before = self.turns.get(&prompt).map_or(0, |turn| turn.not_before);
+        self.demand(now.mono.0 >= not_before, "6 (a server's wait)", || {
+            format!("prompt {prompt} is sent at {} although it backs off until {not_before}", now.mono.0)
+        });
+        let stopped = self.stopped;
+        self.demand(!stopped, "6 (a stop)", || format!("prompt {prompt} is sent at {now:?} after the stop"));
+        self.lost.remove(&prompt);
+        let open = self.open.get(&prompt).copied();
+        self.demand(open.is_some(), "1 (never over)", || format!("prompt {prompt} is sent without a reservation"));
+        open
+    }
+
+    /// Law 6: nothing is asked for after a stop.
+    pub(crate) fn asked(&mut self, now: &Now) {
+        let stopped = self.stopped;
+        self.demand(!stopped, "6 (a stop)", || format!("something is begun at {now:?} after the stop"));
+    }
+
+    pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict) {
+        let turn = self.turns.entry(prompt).or_default();
+        match verdict {
+            Verdict::Answer(_) => turn.answered = true,
+            Verdict::Failure(failure) => match failure.kind {
+                Kind::Run(_) => self.stopped = true,
+                Kind::Throttled => {
+                    self.server_wait =
+                        self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
+                }
+                Kind::Transient | Kind::Unknown => {
+                    turn.failures += 1;
+                    turn.not_before = now.mono.plus(failure.wait.unwrap_or_default()).0;
+                }
+                Kind::Prompt => turn.ended = true,
+            },
+        }
+    }
+
+    /// Law 5 and 6: a prompt fails for good for its own failures, all of them, and for nothing else.
+    pub(crate) fn writes(&mut self, prompt: u64, content: &Content) {
+        let turn = self.turns.get(&prompt).copied().unwrap_or_default();
+        match content {
+            Content::Answer(text) => {
+                self.demand(turn.answered && *text == right_answer(prompt), "4 (never torn)", || {
+                    format!("prompt {prompt} gets {text:?}: {turn:?}")
+                });
+            }
+            Content::Error { class, .. } => {
+                let allowed = match class.as_str() {
+                    "bad_request" => turn.ended,
+                    "too_large" | "empty" => turn.failures == 0,
+                    _ => turn.failures == self.attempts,
+                };
+                self.demand(allowed, "6 (a throttle uses up no attempt)", || {
+                    format!("prompt {prompt} fails for good as {class}: {turn:?}")
+                });
+            }
+        }
+    }
+
+    /// Takes a settlement into the books.
+    pub(crate) fn settled(&mut self, prompt: u64, tokens: u64) {
+        let open = self.open.remove(&prompt);
+        self.demand(open.is_some(), "4 (never under-counts)", || format!("prompt {prompt} is settled twice"));
+        if let Some(request) = open.map(|open| &mut self.requests[open]) {
+            request.counted = tokens;
+            request.settled = true;
+        }
+    }
+
+    pub(crate) fn durable(&mut self, prompt: u64) {
+        self.paid.insert(prompt);
+    }
+
+    /// Law 7: a wait is visible, with the right end.
+    pub(crate) fn said(&mut self, now: &Now, event: &Event) {
+        let seconds = match event {
+            Event::Waiting { seconds, until, wait_for } => {
+                let named = *until - now.wall;
+                let told = TimeDelta::from_std(Duration::from_secs_f64(*seconds)).unwrap_or_default();
+                let right = (named - told).abs() < TimeDelta::milliseconds(1);
+                self.demand(right, "7 (a wait is visible)", || format!("{event:?} at {now:?} contradicts itself"));
+                if *wait_for == promptmill::report::event::WaitFor::Server {
+                    self.pause = self.pause.max(now.mono.plus(Duration::from_secs_f64(*seconds)).0);
+                }
+                *seconds
+            }
+            Event::Throttled { seconds, .. } => {
+                self.pause = self.pause.max(now.mono.plus(Duration::from_secs_f64(*seconds)).0);
+                *seconds
+            }
+            Event::Retrying { seconds, prompt, .. } => {
+                let until = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
+                let turn = self.turns.entry(prompt.0).or_default();
+                // A float of seconds is good to a microsecond.
+                let waits = until + 1_000 >= turn.not_before;
+                turn.not_before = turn.not_before.max(until.saturating_sub(1_000));
+                self.demand(waits, "6 (a server's wait)", || format!("{event:?} cuts the server's wait short"));
+                *seconds
+            }
+            Event::Stopping { .. } => {
+                self.stopped = true;
+                0.0
+            }
+            _ => 0.0,
+        };
+        self.announced = self.announced.max(now.mono.plus(Duration::from_secs_f64(seconds)).0);
+    }
+
+    /// Law 7: nobody sits in silence.
+    pub(crate) fn passes(&mut self, from: u64, to: u64, state: &Waiting) {
+        if state.in_flight > 0 || state.asks || state.records || self.stopped {
+            self.quiet_since = None;
+            return;
+        }
+        let since = *self.quiet_since.get_or_insert(from);
+        let announced = self.announced;
+        let told = to - since <= SILENT || announced + INEXACT >= to || self.wall_steps;
+        self.demand(told, "7 (a wait is visible)", || {
+            format!("nothing happens from {since} to {to}, and a wait was told until {announced} only")
+        });
+    }
+
+    /// The program starts with the prompts `turns`; of an earlier one all is lost but what is durable.
+    pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, lost: &[u64]) {
+        // Law 3: at most what was in flight is sent again, and the store can name it.
+        let open: BTreeSet<u64> = self.open.keys().copied().collect();
+        let named: BTreeSet<u64> = lost.iter().copied().collect();
+        self.demand(open == named, "3 (never twice)", || format!("in flight at the crash {open:?}, named {named:?}"));
+        for (prompt, turn) in &self.turns {
+            let known = !turn.answered || self.paid.contains(prompt) || named.contains(prompt);
+            let (seed, prompt) = (self.seed, *prompt);
+            if !known && self.broken.is_none() {
+                self.broken = Some(format!("seed {seed}, law 3 (never twice): the answer of {prompt} is forgotten"));
+            }
+        }
+        self.lost.extend(named);
+        self.open.clear();
+        self.turns = prompts.map(|prompt| (prompt, Turn::default())).collect();
+        self.refused = None;
+        (self.server_wait, self.pause, self.announced) = (0, 0, 0);
+        self.quiet_since = None;
+        self.stopped = false;
+    }
+
+    /// Law 4: never torn, never lost.
+    pub(crate) fn output(&mut self, prompt: u64, done: bool, output: Option<&Content>) {
+        let right = match output {
+            Some(Content::Answer(text)) => *text == right_answer(prompt),
+            Some(Content::Error { .. }) | None => !done,
+        };
+        self.demand(right, "4 (never torn, never lost)", || format!("prompt {prompt}, done: {done}, has {output:?}"));
+    }
+
+    /// The tally adds up, and says what was journalled.
+    pub(crate) fn ends(&mut self, jobs: usize, tally: &Tally, journalled: (usize, usize, usize), ending: &Ending) {
+        let told = (tally.done, tally.failed, tally.kept);
+        self.demand(told == journalled, "4 (it adds up)", || {
+            format!("{ending:?}: the tally says {told:?}, the journal {journalled:?} of {jobs} jobs")
+        });
+        let complete = *ending == Ending::Complete;
+        self.demand(!complete || told.0 + told.1 == jobs, "5 (one failure is no end)", || {
+            format!("{ending:?} with {told:?} of {jobs} jobs")
+        });
+        self.demand(complete || self.stopped, "5 (one failure is no end)", || format!("{ending:?} for no reason"));
+    }
+
+    /// Law 1, as the server sees it: in no span of a window more arrives than the limits allow.
+    pub(crate) fn convict(&mut self) {
+        let window = nanos(self.limits.window);
+        let arrival = |request: &Request| request.arrived.map(|at| (at, request.billed));
+        let mut arrivals: Vec<_> = self.requests.iter().filter_map(arrival).collect();
+        arrivals.sort_unstable();
+        let (mut first, mut tokens) = (0, 0);
+        for (last, &(at, billed)) in arrivals.iter().enumerate() {
+            tokens += billed;
+            while arrivals[first].0 + window <= at {
+                tokens -= arrivals[first].1;
+                first += 1;
+            }
+            let count = (last + 1 - first) as u64;
+            let over = self.limits.tokens_per_minute.is_some_and(|most| tokens > most)
+                || self.limits.requests_per_minute.is_some_and(|most| count > most);
+            self.demand(!over, "1 (never over, says the server)", || {
+                format!("{tokens} tokens of {count} requests in the window that ends at {at}")
+            });
+        }
+    }
+
+    /// Law 4: usage never under-counts. `day` is the ledger's day, which has nothing open.
+    pub(crate) fn counts(&mut self, date: NaiveDate, day_tokens: u64) {
+        let billed = |request: &Request| {
+            if request.settled { request.billed } else { request.billed.min(request.reserved) }
+        };
+        let of_day = || self.requests.iter().filter(|request| request.date == date);
+        // An answer of unknown fate, or without a usage, counts as reserved, whatever the server billed beyond it.
+        let billed: u64 = of_day().map(|request| billed(request).min(request.counted.max(request.reserved))).sum();
+        let counted: u64 = of_day().map(|request| request.counted).sum();
+        self.demand(day_tokens >= billed, "4 (never under-counts)", || {
+            format!("the ledger counts {day_tokens} on {date}, the server bills {billed}")
+        });
+        self.demand(day_tokens == counted, "4 (never under-counts)", || {
+            format!("the ledger counts {day_tokens} on {date}, the judge {counted}")
+        });
+    }
+
+    /// Law 2, over a whole run without faults: `took` at most the least possible time for what was reserved, and a little more.
+    pub(crate) fn in_time(&mut self, took: u64, slack: u64) {
+        let span = nanos(self.limits.span());
+        let total: u64 = self.requests.iter().map(|request| request.reserved).sum();
+        let largest = self.requests.iter().map(|request| request.reserved).max().unwrap_or(0);
+        let by_tokens = self.limits.tokens_per_minute.map_or(0, |most| total.div_ceil(most + 1 - largest.min(most)));
+        let by_requests =
+            self.limits.requests_per_minute.map_or(0, |most| (self.requests.len() as u64).div_ceil(most));
+        let most = (by_tokens + by_requests + 1) * span + slack;
+        self.demand(took <= most, "2 (never late)", || format!("the run took {took} ns, {most} would do"));
+    }
+
+    pub(crate) fn sent_again(&self) -> usize {
+        let mut seen = BTreeSet::new();
+        self.requests.iter().filter(|request| request.arrived.is_some() && !seen.insert(request.prompt)).count()
+    }
+
+    /// The machine must end by itself.
+    pub(crate) fn stuck(&mut self, why: &str) {
+        self.demand(false, "5 (it ends)", || why.to_owned());
+    }
+}

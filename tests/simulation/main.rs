@@ -1,0 +1,91 @@
+//! The machine in virtual time: a simulated server that can convict it, faults, clock steps and crashes, all from one seed.
+//!
+//! `cargo test --test simulation` runs the kept seeds and 2,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
+//! `PROMPTMILL_SIM_SEED=123` runs one and prints what happens. A seed that breaks a law belongs in `failing-seeds.txt`.
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "simulated amounts are far below where a cast loses anything"
+)]
+
+mod laws;
+mod server;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use world::{Outcome, World};
+
+const SEEDS: u64 = 2_000;
+/// Every so many seeds, one is run twice.
+const REPLAYED: u64 = 16;
+
+#[expect(clippy::disallowed_methods, reason = "the two switches of this test, which nothing else reads")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// Runs one seed; what broke, if anything did.
+fn run(seed: u64) -> Result<Outcome, String> {
+    let once = |trace| {
+        catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run())).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("seed {seed}: it panicked: {}", text.unwrap_or_default()))
+        })
+    };
+    if !seed.is_multiple_of(REPLAYED) {
+        return once(world::Trace::Off);
+    }
+    let (first, second) = (once(world::Trace::Hash)?, once(world::Trace::Hash)?);
+    if first.hash != second.hash {
+        return Err(format!("seed {seed}, law 8 (time is an argument): a replay takes other actions"));
+    }
+    Ok(first)
+}
+
+#[test]
+fn the_laws_hold_in_every_seed() {
+    if let Some(seed) = number("PROMPTMILL_SIM_SEED") {
+        let outcome = World::new(seed, world::Trace::Print).run().expect("the laws hold");
+        println!("{outcome:?}");
+        return;
+    }
+    let kept = include_str!("failing-seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let kept = kept.filter_map(|line| line.split_whitespace().next()).map(|seed| seed.parse().expect("a seed"));
+    let seeds: Vec<u64> = kept.chain(0..number("PROMPTMILL_SIM_SEEDS").unwrap_or(SEEDS)).collect();
+    let (next, broken, total) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Outcome::default()));
+    // A panic is a finding like the others, told at the end with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match run(seed) {
+                        Ok(outcome) => *total.lock().expect("not poisoned") += outcome,
+                        Err(message) => broken.lock().expect("not poisoned").push(message),
+                    }
+                }
+            });
+        }
+    });
+    let _ = std::panic::take_hook();
+    let broken = broken.into_inner().expect("not poisoned");
+    assert!(broken.is_empty(), "{} of {} seeds break a law:\n{}", broken.len(), seeds.len(), {
+        let mut first = broken;
+        // The first of each law.
+        let law = |message: &String| message.split_once([',', ':']).map(|(_, what)| what.chars().take(16).collect::<String>());
+        first.sort_by_key(law);
+        first.dedup_by_key(|message| law(message));
+        first.join("\n")
+    });
+    // A simulation in which nothing happens proves nothing.
+    let total = total.into_inner().expect("not poisoned");
+    println!("{total:?}");
+    assert!(total.crashes > 0 && total.sent_again > 0 && total.throttled > 0 && total.waits > 0, "{total:?}");
+    assert!(total.failed > 0 && total.kept > 0 && total.adopted > 0 && total.stops > 0, "{total:?}");
+}

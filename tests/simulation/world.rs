@@ -1,0 +1,787 @@
+//! The world around the machine: time, the store, the disk, the way to the server, and all that goes wrong there.
+
+use std::cmp::Ordering;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::hash::Hasher;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use promptmill::admit::ledger::Ledger;
+use promptmill::admit::limits::Limits;
+use promptmill::clock::{Day, Mono, Now, nanos};
+use promptmill::config::settings::OnDayLimit;
+use promptmill::model::{PromptId, Usage};
+use promptmill::record::entry::{Fingerprint, Status};
+use promptmill::record::memory::MemoryStore;
+use promptmill::record::{Begun, Claim, Ended, Finished, Store};
+use promptmill::report::event::Event;
+use promptmill::run::{Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Rules, Unwritten};
+use promptmill::send::classify::Verdict;
+
+use super::laws::{Laws, Waiting};
+use super::server::{Bucket, Manner, Server};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// No seed needs as many; one that does goes round in circles.
+const MOST_STEPS: u64 = 600_000;
+const MOST_RUNS: u32 = 60;
+const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trace {
+    Off,
+    Hash,
+    Print,
+}
+
+/// What a seed, or all of them together, came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) hash: u64,
+    pub(crate) steps: u64,
+    pub(crate) requests: usize,
+    pub(crate) runs: u32,
+    pub(crate) crashes: u32,
+    pub(crate) sent_again: usize,
+    pub(crate) throttled: usize,
+    pub(crate) waits: usize,
+    pub(crate) failed: usize,
+    pub(crate) kept: usize,
+    pub(crate) adopted: usize,
+    pub(crate) stops: usize,
+}
+
+impl std::ops::AddAssign for Outcome {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.requests += other.requests;
+        self.runs += other.runs;
+        self.crashes += other.crashes;
+        self.sent_again += other.sent_again;
+        self.throttled += other.throttled;
+        self.waits += other.waits;
+        self.failed += other.failed;
+        self.kept += other.kept;
+        self.adopted += other.adopted;
+        self.stops += other.stops;
+    }
+}
+
+/// What happens next. A number in front is the run of the program that it belongs to; it dies with that.
+#[derive(Debug)]
+enum Happening {
+    Wake(u64),
+    StoreBegin(Vec<Claim>),
+    Begun(Begun),
+    StoreFinish(Vec<Finished>),
+    Recorded,
+    StoreFailed { asked: bool },
+    Arrive { request: usize, job: JobIndex },
+    Heard(JobIndex, Verdict),
+    Disk(JobIndex, Content),
+    Written(JobIndex, Result<u64, Unwritten>),
+    Interrupt,
+    ClockStep(i64),
+    Sleep(u64),
+    Restart,
+}
+
+#[derive(Debug)]
+struct Due {
+    at: u64,
+    order: u64,
+    run: u32,
+    what: Happening,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    /// A heap gives the greatest: the soonest is that.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// A prompt of the simulated folder.
+#[derive(Clone, Copy, Debug)]
+struct Prompt {
+    usage: Usage,
+    batch: u32,
+    doomed: bool,
+}
+
+/// How things go in one seed.
+#[derive(Debug)]
+struct Case {
+    /// Delays stay below what the ledger's guard takes up.
+    tame: bool,
+    /// Mean delay of the store, of the disk and of the way to the server, and the mean time a server works, in nanoseconds.
+    store_delay: u64,
+    transit: u64,
+    work: u64,
+    faultless: bool,
+    disk_failure: f64,
+    store_failure: f64,
+    sleeps: bool,
+    interrupts: bool,
+}
+
+pub(crate) struct World {
+    case: Case,
+    trace: Trace,
+    hash: DefaultHasher,
+    random: fastrand::Rng,
+    zone: Tz,
+    start: DateTime<Utc>,
+    offset: i64,
+    mono: u64,
+    due: BinaryHeap<Due>,
+    order: u64,
+    prompts: BTreeMap<u64, Prompt>,
+    rules: Rules,
+    store: MemoryStore,
+    outputs: BTreeMap<PromptId, Content>,
+    /// Prompts whose answer a later run found on disk, or wrote for an earlier one.
+    adopted: BTreeSet<PromptId>,
+    server: Server,
+    laws: Laws,
+    machine: Option<Machine>,
+    run: u32,
+    wake: u64,
+    crash_at: VecDeque<u64>,
+    asking: bool,
+    recording: bool,
+    /// Jobs that could be sent: taken neither by the machine, nor ended; when.
+    ready: BTreeMap<JobIndex, u64>,
+    open_in_batch: BTreeMap<u32, usize>,
+    journalled: (usize, usize, usize),
+    store_broke: bool,
+    asleep_until: u64,
+    done: bool,
+    outcome: Outcome,
+    latencies: u64,
+}
+
+/// The limits, the prompts and all that happens to them, from the seed alone.
+fn limits(random: &mut fastrand::Rng, prompts: &BTreeMap<u64, Prompt>, rules_output: Option<u64>) -> Limits {
+    let claim = |prompt: &Prompt| prompt.usage.input_tokens + rules_output.unwrap_or(512);
+    let total: u64 = prompts.values().map(claim).sum();
+    let largest = prompts.values().map(claim).max().unwrap_or(1);
+    let share = |random: &mut fastrand::Rng| (total / random.u64(1..10)).max(largest);
+    let mut some = |chance: f64, amount: &dyn Fn(&mut fastrand::Rng) -> u64| {
+        (random.f64() < chance).then(|| amount(&mut *random).max(1))
+    };
+    let count = prompts.len() as u64;
+    let tokens_per_minute = match some(0.1, &|_| largest * 2 / 3) {
+        small @ Some(_) => small,
+        None => some(0.7, &share),
+    };
+    Limits {
+        tokens_per_minute,
+        requests_per_minute: some(0.6, &|random| count / random.u64(1..10)),
+        tokens_per_day: some(0.15, &|random| (total / random.u64(1..4)).max(largest)),
+        requests_per_day: some(0.1, &|random| count / random.u64(1..4)),
+        tokens_per_batch: None,
+        window: Duration::from_millis(random.u64(1_000..=120_000)),
+    }
+}
+
+fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manner {
+    if faultless {
+        return Manner::default();
+    }
+    let mut chance = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
+    let mut manner = Manner {
+        transient: chance(0.3),
+        unknown: chance(0.2),
+        fatal: chance(0.1),
+        malformed: chance(0.1),
+        silent: chance(0.3),
+        ..Manner::default()
+    };
+    manner.tells_wait = random.bool();
+    if random.u8(..3) == 0 {
+        let window = limits.window.as_secs_f64();
+        let share = 0.3 + random.f64() * 0.7;
+        let tokens = limits.tokens_per_minute.unwrap_or(20_000) as f64 / window * share;
+        let requests = limits.requests_per_minute.unwrap_or(60) as f64 / window * share;
+        manner.bucket = Some(Bucket::new(tokens.max(20.0), requests.max(0.2), 1.0 + random.f64() * window));
+    }
+    if random.u8(..8) == 0 {
+        manner.quota_after = Some(random.usize(..60));
+    }
+    manner
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, trace: Trace) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_7c_c1);
+        let count = if random.bool() { random.u64(1..=20) } else { random.u64(1..=200) };
+        let max_output_tokens = random.bool().then(|| random.u64(1..1_000));
+        let most_input = *random.choice(&[20, 400, 2_000]).expect("not empty");
+        let batch_size = if random.u8(..3) == 0 { random.u64(3..60) } else { u64::MAX };
+        let doomed = if random.u8(..3) == 0 { 0.1 } else { 0.0 };
+        let prompts: BTreeMap<u64, Prompt> = (1..=count)
+            .map(|number| {
+                let output_tokens = random.u64(1..=max_output_tokens.unwrap_or(900));
+                let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens };
+                let batch = ((number - 1) / batch_size) as u32;
+                (number, Prompt { usage, batch, doomed: random.f64() < doomed })
+            })
+            .collect();
+        let limits = limits(&mut random, &prompts, max_output_tokens);
+        let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
+        let guard = nanos(limits.span() - limits.window);
+        let case = Case {
+            tame,
+            store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
+            transit: if tame { guard / 4 } else { random.u64(1..200 * MS) },
+            work: random.u64(MS..5 * SECOND),
+            faultless,
+            disk_failure: if random.u8(..8) == 0 { random.f64() * 0.2 } else { 0.0 },
+            store_failure: if random.u8(..8) == 0 { random.f64() * 0.1 } else { 0.0 },
+            sleeps: !tame && random.u8(..4) == 0,
+            interrupts: random.u8(..5) == 0,
+        };
+        let rules = Rules {
+            concurrency: random.usize(1..=64),
+            attempts: random.u32(1..=4),
+            max_output_tokens,
+            on_day_limit: if random.bool() { OnDayLimit::Wait } else { OnDayLimit::Exit },
+            limits,
+        };
+        let zone = *random.choice(&[Tz::UTC, Tz::Europe__Berlin, Tz::America__Sao_Paulo]).expect("not empty");
+        let daily = limits.tokens_per_day.is_some() || limits.requests_per_day.is_some();
+        let midnight: DateTime<Utc> = "2026-03-28T23:00:00Z".parse().expect("a date");
+        // Days with a limit begin near their end, so that a wait for midnight takes few steps.
+        let before = if daily { random.i64(60..1_800) } else { random.i64(60..86_400) };
+        let start = Day::of(midnight + TimeDelta::days(random.i64(0..3)), &zone).ends - TimeDelta::seconds(before);
+        let mono = random.u64(1..1_000_000 * SECOND);
+        let wall_steps = random.u8(..4) == 0;
+        let date = Day::of(start, &zone).date;
+        let server = Server::new(manner(&mut random, &limits, faultless), random.u64(..));
+        let crashes = if random.bool() { random.usize(1..5) } else { 0 };
+        let mut crash_at: Vec<u64> = (0..crashes).map(|_| random.u64(1..(count * 14 + 30))).collect();
+        crash_at.sort_unstable();
+        let mut world = Self {
+            trace,
+            hash: DefaultHasher::new(),
+            zone,
+            start,
+            offset: 0,
+            mono,
+            due: BinaryHeap::new(),
+            order: 0,
+            store: MemoryStore::new(Ledger::new(limits, date)),
+            outputs: BTreeMap::new(),
+            adopted: BTreeSet::new(),
+            server,
+            laws: Laws::new(seed, limits, rules.attempts, wall_steps, date),
+            machine: None,
+            run: 0,
+            wake: 0,
+            crash_at: crash_at.into(),
+            asking: false,
+            recording: false,
+            ready: BTreeMap::new(),
+            open_in_batch: BTreeMap::new(),
+            journalled: (0, 0, 0),
+            store_broke: false,
+            asleep_until: 0,
+            done: false,
+            outcome: Outcome::default(),
+            latencies: 0,
+            prompts,
+            rules,
+            case,
+            random,
+        };
+        world.start_ns_anchor();
+        world.weather();
+        world
+    }
+
+    /// The wall clock shows `start` at the first moment.
+    fn start_ns_anchor(&mut self) {
+        self.offset = -(self.mono as i64);
+    }
+
+    /// What happens by itself: clocks that are set, lids that are closed, people who press keys.
+    fn weather(&mut self) {
+        if self.laws.wall_steps {
+            for _ in 0..self.random.u8(1..4) {
+                let far = *self.random.choice(if self.daily() { &[60, 1_800] } else { &[3_600, 3 * 86_400] }).expect("not empty");
+                let step = self.random.i64(-far..=far) * SECOND as i64;
+                let at = self.random.u64(..180 * SECOND);
+                self.push(0, at, Happening::ClockStep(step));
+            }
+        }
+        if self.case.sleeps {
+            let (at, long) = (self.random.u64(..120 * SECOND), self.random.u64(SECOND..7_200 * SECOND));
+            self.push(0, at, Happening::Sleep(long));
+        }
+        if self.case.interrupts {
+            let at = self.random.u64(..60 * SECOND);
+            self.push(0, at, Happening::Interrupt);
+            if self.random.bool() {
+                let later = at + self.random.u64(..10 * SECOND);
+                self.push(0, later, Happening::Interrupt);
+            }
+        }
+    }
+
+    fn daily(&self) -> bool {
+        self.rules.limits.tokens_per_day.is_some() || self.rules.limits.requests_per_day.is_some()
+    }
+
+    fn now(&self) -> Now {
+        let wall = self.start + TimeDelta::nanoseconds(self.mono as i64 + self.offset);
+        Now { mono: Mono(self.mono), wall, day: Day::of(wall, &self.zone) }
+    }
+
+    fn push(&mut self, run: u32, delay: u64, what: Happening) {
+        self.order += 1;
+        self.due.push(Due { at: self.mono + delay, order: self.order, run, what });
+    }
+
+    /// A delay around `mean`: bounded by twice that in a tame seed, else with a long tail.
+    fn delay(&mut self, mean: u64) -> u64 {
+        let delay = if self.case.tame {
+            self.random.u64(..=mean * 2 - 1)
+        } else {
+            let tail = if self.random.u8(..100) == 0 { self.random.u64(1..1_000) } else { 1 };
+            (-(1.0 - self.random.f64()).ln() * mean as f64) as u64 * tail
+        };
+        self.latencies += delay;
+        delay
+    }
+
+    fn soon(&mut self, mean: u64, what: Happening) {
+        let delay = self.delay(mean);
+        self.push(self.run, delay, what);
+    }
+
+    /// Runs the seed to its end.
+    pub(crate) fn run(mut self) -> Result<Outcome, String> {
+        let began = self.mono;
+        self.restart();
+        while !self.done && self.laws.broken.is_none() {
+            let Some(due) = self.due.pop() else {
+                self.laws.stuck("nothing is under way, and the run has not ended");
+                break;
+            };
+            self.outcome.steps += 1;
+            if self.outcome.steps > MOST_STEPS {
+                self.laws.stuck("it goes round in circles");
+                break;
+            }
+            let dead = due.run != 0 && due.run != self.run && !matches!(due.what, Happening::Arrive { .. });
+            if dead || matches!(due.what, Happening::Wake(wake) if wake != self.wake) {
+                continue;
+            }
+            self.pass_to(due.at);
+            self.happen(due);
+        }
+        if self.laws.broken.is_none() {
+            self.judge(began);
+        }
+        self.outcome.hash = self.hash.finish();
+        self.outcome.requests = self.laws.requests.len();
+        self.outcome.sent_again = self.laws.sent_again();
+        self.laws.broken.take().map_or(Ok(self.outcome), Err)
+    }
+
+    /// Lets time pass, and the judge look at how the machine spends it.
+    fn pass_to(&mut self, at: u64) {
+        let at = at.max(self.mono);
+        if at > self.mono && self.machine.is_some() && self.mono >= self.asleep_until {
+            let state = self.waiting();
+            let from = self.mono;
+            // A nanosecond before the machine is called, it must have been right not to ask.
+            self.mono = at - 1;
+            let now = self.now();
+            self.laws.waited(&now, &state);
+            self.laws.passes(from, at, &state);
+        }
+        self.mono = at;
+    }
+
+    fn waiting(&self) -> Waiting {
+        let batch = self.open_in_batch.iter().find(|(_, open)| **open > 0).map_or(0, |(batch, _)| *batch);
+        let machine = self.machine.as_ref().expect("asked while it runs");
+        let before = self.mono;
+        let ready = self.ready.iter().any(|(&job, &at)| at <= before && machine.jobs()[job as usize].batch <= batch);
+        Waiting {
+            in_flight: machine.in_flight(),
+            asks: self.asking,
+            records: self.recording,
+            ready,
+            room: machine.in_flight() < self.rules.concurrency,
+        }
+    }
+
+    fn happen(&mut self, due: Due) {
+        if self.trace == Trace::Print {
+            println!("{:>12.6} run {} {:?}", self.mono as f64 / 1e9, due.run, due.what);
+        }
+        match due.what {
+            Happening::Wake(_) => self.feed(Input::Wake),
+            Happening::StoreBegin(claims) => self.store_begin(&claims),
+            Happening::Begun(begun) => {
+                self.asking = false;
+                self.feed(Input::Begun(begun));
+            }
+            Happening::StoreFinish(finished) => self.store_finish(finished),
+            Happening::Recorded => {
+                self.recording = false;
+                self.feed(Input::Recorded);
+            }
+            Happening::StoreFailed { asked } => {
+                *(if asked { &mut self.asking } else { &mut self.recording }) = false;
+                self.store_broke = true;
+                self.feed(Input::StoreFailed("no".to_owned()));
+            }
+            Happening::Arrive { request, job } => self.arrive(due.run, request, job),
+            Happening::Heard(job, verdict) => {
+                let now = self.now();
+                let prompt = self.prompt_of(job);
+                self.laws.heard(&now, prompt, &verdict);
+                self.feed(Input::Heard(job, verdict));
+            }
+            Happening::Disk(job, content) => self.write(job, content),
+            Happening::Written(job, result) => self.feed(Input::Written(job, result)),
+            Happening::Interrupt if self.machine.is_some() => self.feed(Input::Interrupt),
+            Happening::Interrupt => {}
+            Happening::ClockStep(step) => self.offset += step,
+            Happening::Sleep(long) => self.sleep(long),
+            Happening::Restart => self.restart(),
+        }
+        self.step();
+    }
+
+    /// One more action or event is through; the crash may come here.
+    fn step(&mut self) {
+        let steps = self.outcome.steps;
+        if self.machine.is_some() && self.crash_at.front().is_some_and(|&at| at <= steps) {
+            self.crash_at.pop_front();
+            self.outcome.crashes += 1;
+            if self.trace == Trace::Print {
+                println!("{:>12.6} run {} crashes", self.mono as f64 / 1e9, self.run);
+            }
+            self.end_process(0);
+        }
+    }
+
+    /// The process is gone, and another is started later.
+    fn end_process(&mut self, wait: u64) {
+        self.machine = None;
+        self.run += 1;
+        let wait = wait + self.random.u64(..5 * SECOND);
+        self.push(0, wait, Happening::Restart);
+    }
+
+    fn prompt_of(&self, job: JobIndex) -> u64 {
+        self.machine.as_ref().map_or(0, |machine| machine.jobs()[job as usize].prompt.0)
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = self.now();
+        let run = self.run;
+        let Some(machine) = self.machine.as_mut() else { return };
+        let actions = machine.handle(&now, input);
+        for action in actions {
+            if self.run != run || self.laws.broken.is_some() {
+                return;
+            }
+            match self.trace {
+                Trace::Off => {}
+                Trace::Hash => self.hash.write(format!("{action:?}").as_bytes()),
+                Trace::Print => println!("{:>12.6}         {action:?}", self.mono as f64 / 1e9),
+            }
+            self.carry_out(&now, action);
+            self.outcome.steps += 1;
+            self.step();
+        }
+    }
+
+    fn carry_out(&mut self, now: &Now, action: Action) {
+        match action {
+            Action::Begin(claims) => {
+                self.laws.asked(now);
+                if std::mem::replace(&mut self.asking, true) {
+                    self.laws.stuck("two Begins are under way");
+                }
+                self.soon(self.case.store_delay, Happening::StoreBegin(claims));
+            }
+            Action::Finish(finished) => {
+                if std::mem::replace(&mut self.recording, true) {
+                    self.laws.stuck("two Finishes are under way");
+                }
+                self.soon(self.case.store_delay, Happening::StoreFinish(finished));
+            }
+            Action::Send(job) => {
+                self.ready.remove(&job);
+                if let Some(request) = self.laws.sent(now, self.prompt_of(job)) {
+                    self.soon(self.case.transit, Happening::Arrive { request, job });
+                }
+            }
+            Action::Write(job, content) => {
+                self.ready.remove(&job);
+                self.laws.writes(self.prompt_of(job), &content);
+                self.soon(self.case.store_delay, Happening::Disk(job, content));
+            }
+            Action::WakeAt(at) => {
+                self.wake += 1;
+                let delay = at.0.saturating_sub(self.mono);
+                self.push(self.run, delay, Happening::Wake(self.wake));
+            }
+            Action::Say(event) => self.said(now, &event),
+            Action::End(ending) => self.ended(ending),
+        }
+    }
+
+    fn said(&mut self, now: &Now, event: &Event) {
+        self.laws.said(now, event);
+        match event {
+            Event::Done { prompt, .. } | Event::Failed { prompt, .. } => {
+                let of = &self.prompts[&prompt.0];
+                let (batch, doomed) = (of.batch, of.doomed);
+                self.outcome.failed += usize::from(matches!(event, Event::Failed { .. }));
+                if !doomed && let Some(open) = self.open_in_batch.get_mut(&batch) {
+                    *open -= 1;
+                }
+            }
+            Event::Retrying { prompt, seconds, .. } => {
+                let machine = self.machine.as_ref().expect("it speaks");
+                let job = machine.jobs().iter().position(|job| job.prompt == *prompt).expect("one of its jobs");
+                let at = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
+                self.ready.insert(job as JobIndex, at);
+            }
+            Event::Throttled { .. } => self.outcome.throttled += 1,
+            Event::Waiting { .. } => self.outcome.waits += 1,
+            Event::Stopping { .. } => self.outcome.stops += 1,
+            _ => {}
+        }
+    }
+
+    fn store_begin(&mut self, claims: &[Claim]) {
+        let now = self.now();
+        if self.random.f64() < self.case.store_failure {
+            self.soon(self.case.store_delay, Happening::StoreFailed { asked: true });
+            return;
+        }
+        match self.store.begin(claims, &|| now) {
+            Ok(begun) => {
+                for claim in &claims[..begun.admitted.len()] {
+                    self.laws.admitted(&now, claim);
+                }
+                if let Some(refusal) = &begun.refused {
+                    self.laws.refused(&now, &claims[begun.admitted.len()], refusal);
+                }
+                self.soon(self.case.store_delay, Happening::Begun(begun));
+            }
+            Err(error) => self.laws.stuck(&error.to_string()),
+        }
+    }
+
+    fn store_finish(&mut self, finished: Vec<Finished>) {
+        let now = self.now();
+        if self.random.f64() < self.case.store_failure {
+            self.soon(self.case.store_delay, Happening::StoreFailed { asked: false });
+            return;
+        }
+        for end in &finished {
+            let prompt = end.prompt.0;
+            if let Some((_, tokens)) = &end.settled {
+                self.laws.settled(prompt, *tokens);
+            }
+            match &end.ended {
+                Ended::Done { .. } => {
+                    self.laws.output(prompt, true, self.outputs.get(&end.prompt));
+                    self.laws.durable(prompt);
+                    self.journalled.0 += 1;
+                }
+                Ended::Failed { .. } => self.journalled.1 += 1,
+                Ended::Unwritten { .. } => {
+                    self.laws.durable(prompt);
+                    self.journalled.2 += 1;
+                    self.outcome.kept += 1;
+                }
+                Ended::Again { .. } => {
+                    let machine = self.machine.as_ref().expect("it records");
+                    let job = machine.jobs().iter().position(|job| job.prompt == end.prompt).expect("one of its jobs");
+                    let at = self.mono;
+                    self.ready.entry(job as JobIndex).or_insert(at);
+                }
+            }
+        }
+        match self.store.finish(finished, &now) {
+            Ok(()) => self.soon(self.case.store_delay, Happening::Recorded),
+            Err(error) => self.laws.stuck(&error.to_string()),
+        }
+    }
+
+    fn arrive(&mut self, run: u32, request: usize, job: JobIndex) {
+        let prompt = self.laws.requests[request].prompt;
+        let judgement = self.server.judge(self.mono, prompt, self.prompts[&prompt].usage);
+        self.laws.requests[request].arrived = Some(self.mono);
+        self.laws.requests[request].billed = judgement.billed;
+        let (work, back) = (self.delay(self.case.work), self.delay(self.case.transit));
+        self.push(run, work + back, Happening::Heard(job, judgement.verdict));
+    }
+
+    fn write(&mut self, job: JobIndex, content: Content) {
+        let prompt = PromptId(self.prompt_of(job));
+        let result = if self.random.f64() < self.case.disk_failure {
+            Err(Unwritten { message: "no space".to_owned(), content })
+        } else {
+            let bytes = match &content {
+                Content::Answer(text) => text.len() as u64,
+                Content::Error { .. } => 20,
+            };
+            self.outputs.insert(prompt, content);
+            Ok(bytes)
+        };
+        self.soon(self.case.store_delay, Happening::Written(job, result));
+    }
+
+    /// The lid is closed: what the client waits for comes when it is opened, what is on its way to the server arrives.
+    fn sleep(&mut self, long: u64) {
+        let until = self.mono + long;
+        let due = std::mem::take(&mut self.due).into_sorted_vec();
+        for mut due in due.into_iter().rev() {
+            if !matches!(due.what, Happening::Arrive { .. }) {
+                due.at = due.at.max(until);
+            }
+            self.due.push(due);
+        }
+        self.asleep_until = until;
+    }
+
+    /// The program starts: what is up to date is left alone, what a dead run left is taken up, the rest is run.
+    fn restart(&mut self) {
+        let now = self.now();
+        self.run = self.run.max(1);
+        self.outcome.runs += 1;
+        if self.outcome.runs > MOST_RUNS {
+            self.laws.stuck("it is started again and again");
+            return;
+        }
+        let lost = self.store.start_run();
+        for prompt in &lost {
+            if let Some(Content::Answer(_)) = self.outputs.get(prompt) {
+                self.adopted.insert(*prompt);
+                self.outcome.adopted += 1;
+            }
+        }
+        for (prompt, text) in self.store.kept() {
+            if self.adopted.insert(*prompt) {
+                self.outputs.insert(*prompt, Content::Answer(text.clone()));
+            }
+        }
+        let mut jobs = Vec::new();
+        self.open_in_batch.clear();
+        let mut batches: Vec<u32> = Vec::new();
+        for (&number, prompt) in &self.prompts {
+            let id = PromptId(number);
+            let known = self.store.known().get(&id);
+            let done = known.is_some_and(|known| known.status == Status::Done && known.fingerprint == FINGERPRINT)
+                || self.adopted.contains(&id);
+            self.laws.output(number, done, self.outputs.get(&id));
+            if done {
+                self.laws.durable(number);
+                continue;
+            }
+            if batches.last() != Some(&prompt.batch) {
+                batches.push(prompt.batch);
+            }
+            let doom = || Box::new(Doom { class: "empty", message: "it is empty".to_owned() });
+            jobs.push(Job {
+                prompt: id,
+                fingerprint: FINGERPRINT,
+                input_tokens: prompt.usage.input_tokens,
+                batch: batches.len() as u32 - 1,
+                doomed: prompt.doomed.then(doom),
+            });
+        }
+        for job in &jobs {
+            let prompt = self.prompts.get_mut(&job.prompt.0).expect("one of them");
+            prompt.batch = job.batch;
+            *self.open_in_batch.entry(job.batch).or_default() += usize::from(!prompt.doomed);
+        }
+        let lost: Vec<u64> = lost.iter().map(|prompt| prompt.0).collect();
+        self.laws.starts(jobs.iter().map(|job| job.prompt.0), &lost);
+        self.ready = (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
+        (self.asking, self.recording, self.store_broke) = (false, false, false);
+        self.journalled = (0, 0, 0);
+        let estimate = OutputEstimate::from_latest([]);
+        self.machine = Some(Machine::new(jobs, self.rules.clone(), estimate, self.random.u64(..)));
+        self.feed(Input::Start);
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        let now = self.now();
+        let machine = self.machine.as_ref().expect("it ends");
+        let dropped = machine.in_flight() > 0 || self.asking || self.recording;
+        if !dropped && !self.store_broke {
+            self.laws.ends(machine.jobs().len(), machine.tally(), self.journalled, &ending);
+        } else if ending != Ending::Interrupted && !self.store_broke {
+            self.laws.stuck("it ends although something is under way");
+        }
+        match ending {
+            Ending::Complete => {
+                self.done = true;
+                return;
+            }
+            Ending::DayLimit => {
+                let midnight = (now.day.ends - now.wall).to_std().unwrap_or_default();
+                self.end_process(nanos(midnight));
+            }
+            _ => self.end_process(0),
+        }
+        self.server.raise_quota();
+        if self.outcome.runs > 3 {
+            self.case.disk_failure = 0.0;
+            self.case.store_failure = 0.0;
+        }
+    }
+
+    /// The closing judgement.
+    fn judge(&mut self, began: u64) {
+        let now = self.now();
+        let clean = self.outcome.runs == 1;
+        for &number in self.prompts.keys() {
+            let id = PromptId(number);
+            let status = self.store.known().get(&id).map(|known| known.status);
+            let done = status == Some(Status::Done) || self.adopted.contains(&id);
+            self.laws.output(number, done, self.outputs.get(&id));
+            if !done && self.outputs.get(&id).is_none() {
+                self.laws.stuck(&format!("prompt {number} has no output at the end: {status:?}"));
+            }
+        }
+        if let Ok(used) = self.store.used(&now) {
+            self.laws.counts(used.date, used.day.tokens);
+        }
+        let fits_reservation = self.rules.max_output_tokens.is_some();
+        if self.case.tame && fits_reservation {
+            self.laws.convict();
+        }
+        let batched = self.prompts.values().any(|prompt| prompt.batch > 0);
+        if self.case.faultless && clean && fits_reservation && !self.daily() && !batched && !self.case.sleeps {
+            self.laws.in_time(self.mono - began, self.latencies);
+        }
+    }
+}
