@@ -26,7 +26,7 @@ use super::server::{Bucket, Manner, Server};
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
 /// No seed needs as many; one that does goes round in circles.
-const MOST_STEPS: u64 = 600_000;
+const MOST_STEPS: u64 = 2_000_000;
 const MOST_RUNS: u32 = 60;
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 
@@ -193,7 +193,7 @@ fn limits(random: &mut fastrand::Rng, prompts: &BTreeMap<u64, Prompt>, rules_out
         tokens_per_minute,
         requests_per_minute: some(0.6, &|random| count / random.u64(1..10)),
         tokens_per_day: some(0.15, &|random| (total / random.u64(1..4)).max(largest)),
-        requests_per_day: some(0.1, &|random| count / random.u64(1..4)),
+        requests_per_day: some(0.1, &|random| (count / random.u64(1..3)).max(12)),
         tokens_per_batch: None,
         window: Duration::from_millis(random.u64(1_000..=120_000)),
     }
