@@ -71,6 +71,13 @@ pub enum FaceFound {
     Edited(Face),
 }
 
+/// A `usage.md` that someone else wrote.
+struct Edit {
+    face: Face,
+    metadata: fs::Metadata,
+    text: String,
+}
+
 impl SqliteStore {
     /// Reads `usage.md`; where it was edited since it was last written, its numbers win.
     ///
@@ -84,6 +91,15 @@ impl SqliteStore {
             return Ok(FaceFound::Ours);
         }
         self.replace_used(face.minute, edited_at(&metadata, now), (now.day.date, day_tokens(&face, now)), now)?;
+        let Some(Edit { face, metadata, text }) = self.edit()? else { return Ok(FaceFound::Ours) };
+        let identity = FileIdentity::of(&metadata);
+        let age =
+            now.wall.timestamp_nanos_opt().map_or(0, |wall| u64::try_from(wall - identity.modified_ns).unwrap_or(0));
+        let at = Mono(now.mono.0.saturating_sub(age.min(nanos(Duration::from_secs(86_400)))));
+        let day_tokens = if face.date == now.day.date { face.day_tokens } else { 0 };
+        self.replace_used(face.minute, at, (now.day.date, day_tokens), false, now)?;
+        // An edit is taken once: taken again, it would undo what was used since. Dies before this: it is taken again by the next start.
+        self.remember_face(&text, identity)?;
         Ok(FaceFound::Edited(face))
     }
 
@@ -99,6 +115,10 @@ impl SqliteStore {
 
     /// The face of an edited `usage.md`; `None` where it is as it was written, or is not there.
     pub fn edited_face(&self) -> Result<Option<(Face, fs::Metadata)>, UsageFileError> {
+        Ok(self.edit()?.map(|edit| (edit.face, edit.metadata)))
+    }
+
+    fn edit(&self) -> Result<Option<Edit>, UsageFileError> {
         let path = self.ledger_file().to_owned();
         let unreadable = |source| UsageFileError::Unreadable { path: path.clone(), source };
         let metadata = match fs::metadata(&path) {
@@ -119,7 +139,12 @@ impl SqliteStore {
             return Ok(None);
         }
         let face = Face::parse(&text).map_err(|source| UsageFileError::Damaged { path, source })?;
-        Ok(Some((face, metadata)))
+        // An editor that saves what it was given changes the file and no number.
+        let numbers = |face: Face| (face.minute, face.day_tokens, face.date);
+        if last_text.and_then(|last| Face::parse(&last).ok()).map(numbers) == Some(numbers(face)) {
+            return Ok(None);
+        }
+        Ok(Some(Edit { face, metadata, text }))
     }
 
     /// Writes `usage.md` if what it says has changed, and says what it says now.
@@ -152,7 +177,7 @@ impl SqliteStore {
         } else {
             None
         };
-        self.replace_used(Amount::default(), now.mono, (now.day.date, 0), now)?;
+        self.replace_used(Amount::default(), now.mono, (now.day.date, 0), true, now)?;
         self.write_face(now)?;
         sync_folder(folder_of(&path)).map_err(unwritable)?;
         Ok(kept)
