@@ -170,6 +170,15 @@ impl Ledger {
         self.entries.insert(place, entry);
     }
 
+    /// Takes the entry `id` out of the window, wherever it stands. It looks at every entry; the day is not touched.
+    pub fn remove(&mut self, id: u64) {
+        if let Some(place) = self.entries.iter().position(|entry| entry.id == id)
+            && let Some(entry) = self.entries.remove(place)
+        {
+            self.minute.remove(entry.amount);
+        }
+    }
+
     /// Replaces the reserved tokens of the entry `id`, admitted at `at` on `date`, by `tokens`. Requests stay as they are.
     pub fn settle(&mut self, id: u64, at: Mono, date: NaiveDate, reserved: u64, tokens: u64) {
         if date == self.date {

@@ -93,16 +93,24 @@ impl SqliteStore {
     }
 
     /// Replaces all that is used up by the amounts given: a person's edit of `usage.md`, or a fresh start. The window's amount counts from `at`.
+    ///
+    /// The day's requests do not stand in `usage.md`: an edit leaves them as they are, a `fresh` start empties them too.
     pub(super) fn replace_used(
         &mut self,
         minute: Amount,
         at: Mono,
         day: (NaiveDate, u64),
+        fresh: bool,
         now: &Now,
     ) -> Result<(), StoreError> {
         let boot = self.boot.clone();
         self.write(&|| *now, |transaction, _, now| {
             transaction.execute("DELETE FROM ledger", [])?;
+            // Reservations up to here are no part of the new amounts.
+            transaction.execute(
+                "INSERT INTO counters VALUES ('replaced', ?1) ON CONFLICT DO UPDATE SET value = ?1",
+                [last_entry(transaction)?],
+            )?;
             let rev = next(transaction, "rev")?;
             next(transaction, "epoch")?;
             if minute != Amount::default() {
@@ -114,8 +122,8 @@ impl SqliteStore {
             }
             let (date, tokens) = day;
             transaction.execute(
-                "INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = ?2, requests = max(requests, ?3)",
-                params![date.to_string(), signed(tokens), signed(minute.requests)],
+                "INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = ?2, requests = CASE WHEN ?4 THEN ?3 ELSE max(requests, ?3) END",
+                params![date.to_string(), signed(tokens), signed(minute.requests), fresh],
             )?;
             Ok(())
         })?;
@@ -186,8 +194,7 @@ impl Store for SqliteStore {
         self.write(now, |transaction, ledger, now| {
             let wall_ms = now.wall.timestamp_millis();
             let mut begun = Begun { admitted: Vec::new(), refused: None };
-            let last: Option<i64> = transaction.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'ledger'", [], |row| row.get(0)).optional()?;
-            let entry = last.unwrap_or(0) + 1;
+            let entry = last_entry(transaction)? + 1;
             let date = ledger.used(now).date;
             let mut total = Amount::default();
             let mut journal = transaction.prepare_cached(
@@ -223,9 +230,13 @@ impl Store for SqliteStore {
                     .prepare_cached("INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = tokens + ?2, requests = requests + ?3")?
                     .execute(params![date.to_string(), signed(total.tokens), signed(total.requests)])?;
                 // Entries that have left every window are of no use; twice the span leaves those be whom another process still settles.
+                // Those of this boot are as old as the steady clock says, wherever the wall clock was set.
+                let old_ms = (2 * span_ms).max(3_600_000);
                 transaction
-                    .prepare_cached("DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE wall_ms < ?1 ORDER BY id LIMIT 64)")?
-                    .execute([wall_ms - (2 * span_ms).max(3_600_000)])?;
+                    .prepare_cached(
+                        "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE CASE boot WHEN ?1 THEN at < ?2 ELSE wall_ms < ?3 END ORDER BY id LIMIT 64)",
+                    )?
+                    .execute(params![boot, signed(now.mono.0) - old_ms.saturating_mul(1_000_000), wall_ms - old_ms])?;
             }
             Ok(begun)
         })
@@ -235,8 +246,7 @@ impl Store for SqliteStore {
         let run = self.run;
         let wall_ms = now.wall.timestamp_millis();
         self.write(&|| *now, |transaction, ledger, _| {
-            let mut entries: BTreeMap<u64, i64> = BTreeMap::new();
-            let mut days: BTreeMap<NaiveDate, i64> = BTreeMap::new();
+            let mut entries: BTreeMap<(u64, NaiveDate), i64> = BTreeMap::new();
             let mut journal = transaction.prepare_cached(
                 "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
                  VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
@@ -247,8 +257,7 @@ impl Store for SqliteStore {
                 if let Some((reservation, tokens)) = settled {
                     ledger.settle(reservation.entry, reservation.at, reservation.date, reservation.tokens, tokens);
                     let change = signed(tokens) - signed(reservation.tokens);
-                    *entries.entry(reservation.entry).or_default() += change;
-                    *days.entry(reservation.date).or_default() += change;
+                    *entries.entry((reservation.entry, reservation.date)).or_default() += change;
                 }
                 let row = Row::of(&ended);
                 let status = step(transaction, run, prompt.0, row.step)?;
@@ -264,12 +273,20 @@ impl Store for SqliteStore {
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;
                 let mut settle = transaction.prepare_cached("UPDATE ledger SET tokens = max(tokens + ?2, 0), rev = ?3 WHERE id = ?1")?;
-                for (entry, change) in entries {
-                    settle.execute(params![signed(entry), change, rev])?;
+                let replaced: Option<i64> = transaction
+                    .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
+                    .query_row([], |row| row.get(0))
+                    .optional()?;
+                for ((entry, date), change) in entries {
+                    let entry = signed(entry);
+                    settle.execute(params![entry, change, rev])?;
+                    // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
+                    let change = if Some(entry) <= replaced { change.max(0) } else { change };
+                    transaction
+                        .prepare_cached("UPDATE days SET tokens = max(tokens + ?2, 0) WHERE date = ?1")?
+                        .execute(params![date.to_string(), change])?;
                 }
-                for (date, change) in days {
-                    transaction.execute("UPDATE days SET tokens = max(tokens + ?2, 0) WHERE date = ?1", params![date.to_string(), change])?;
-                }
+                read_day(transaction, ledger)?;
             }
             Ok(())
         })
@@ -346,6 +363,15 @@ fn illegal(step: IllegalStep) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(step))
 }
 
+/// The number of the last entry that was made, 0 where there was none.
+fn last_entry(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let last = transaction
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'ledger'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}
+
 /// Raises a counter and tells its new value.
 fn next(transaction: &Transaction<'_>, counter: &str) -> rusqlite::Result<i64> {
     transaction
@@ -387,14 +413,26 @@ fn read_changes(
         transaction.prepare_cached("SELECT id, at, boot, wall_ms, tokens, requests, rev FROM ledger WHERE rev > ?1")?;
     let mut rows = rows.query([*seen.rev])?;
     while let Some(row) = rows.next()? {
-        let at = if row.get_ref(2)?.as_str()? == boot { Mono(unsigned(row.get(1)?)) } else { before(now, row.get(3)?) };
+        let at = if row.get_ref(2)?.as_str()? == boot {
+            Mono(unsigned(row.get(1)?))
+        } else {
+            // Worked out anew from the wall clock, the moment may be a little different from the last time.
+            ledger.remove(unsigned(row.get(0)?));
+            before(now, row.get(3)?)
+        };
         let amount = Amount { tokens: unsigned(row.get(4)?), requests: unsigned(row.get(5)?) };
         *seen.rev = (*seen.rev).max(row.get(6)?);
         if at.plus(ledger.limits().span()) > now.mono {
             ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount });
         }
     }
-    let date = ledger.used(now).date;
+    ledger.used(now);
+    read_day(transaction, ledger)
+}
+
+/// Takes the amounts of the ledger's day from the file.
+fn read_day(transaction: &Transaction<'_>, ledger: &mut Ledger) -> rusqlite::Result<()> {
+    let date = ledger.date();
     let day = transaction
         .prepare_cached("SELECT tokens, requests FROM days WHERE date = ?1")?
         .query_row([date.to_string()], |row| {
