@@ -1,0 +1,417 @@
+//! The two stores are held to the same answers, and the one in a file to what only a file can do: several processes, restarts, `usage.md`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use promptmill::admit::ledger::{Amount, Ledger, Wait};
+use promptmill::admit::limits::{LimitName, Limits};
+use promptmill::clock::{Day, Mono, Now};
+use promptmill::model::{PromptId, Usage};
+use promptmill::record::entry::{Fingerprint, Status};
+use promptmill::record::memory::MemoryStore;
+use promptmill::record::sqlite::{RunInfo, SqliteStore};
+use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Store, UsageFileError};
+use promptmill::send::classify::Finish;
+use proptest::prelude::*;
+
+const SECOND: u64 = 1_000_000_000;
+const FINGERPRINT: Fingerprint = Fingerprint([3; 16]);
+
+fn start() -> DateTime<Utc> {
+    "2026-11-22T22:00:00Z".parse().expect("a date")
+}
+
+/// The clocks `seconds` after the start; the machine was switched on `up` seconds before it.
+fn at_since(seconds: u64, up: u64) -> Now {
+    let wall = start() + TimeDelta::seconds(i64::try_from(seconds).expect("a test's span"));
+    Now { mono: Mono((seconds + up) * SECOND), wall, day: Day::of(wall, &Utc) }
+}
+
+fn at(seconds: u64) -> Now {
+    at_since(seconds, 100_000)
+}
+
+fn limits(tokens: u64) -> Limits {
+    Limits { tokens_per_minute: Some(tokens), requests_per_minute: None, tokens_per_day: None, ..Limits::default() }
+}
+
+fn info(outputs: &str) -> RunInfo {
+    RunInfo { outputs: outputs.to_owned(), model: "m".to_owned(), rehearsal: false, pid: 1 }
+}
+
+fn claim(prompt: u64, tokens: u64) -> Claim {
+    Claim { prompt: PromptId(prompt), fingerprint: FINGERPRINT, attempt: 1, input_tokens: 1, tokens }
+}
+
+fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
+    let usage = Usage { input_tokens: 5, output_tokens: 6 };
+    let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
+    Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
+}
+
+fn end(prompt: u64, ended: Ended, settled: Option<(Reservation, u64)>) -> Finished {
+    Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
+}
+
+fn open(ledger: &Path, limits: Limits, boot: &str, now: &Now) -> SqliteStore {
+    SqliteStore::open(ledger, limits, boot.to_owned(), now).expect("the store opens")
+}
+
+/// A folder, its `usage.md`, and a store with a run.
+fn fresh(limits: Limits) -> (tempfile::TempDir, PathBuf, SqliteStore) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ledger = folder.path().join("usage.md");
+    let mut store = open(&ledger, limits, "boot", &at(0));
+    store.start_run(&info("out"), &at(0)).expect("a run");
+    (folder, ledger, store)
+}
+
+fn admit(store: &mut SqliteStore, prompt: u64, tokens: u64, now: Now) -> Reservation {
+    let mut begun = store.begin(&[claim(prompt, tokens)], &|| now).expect("begun");
+    assert_eq!(begun.refused, None);
+    begun.admitted.pop().expect("one")
+}
+
+/// Writes `text` as a person does at the start.
+fn edit(ledger: &Path, text: &str) {
+    fs::write(ledger, text).expect("edited");
+    fs::File::options().write(true).open(ledger).expect("there").set_modified(start().into()).expect("dated");
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// Claims of so many tokens each.
+    Begin(Vec<u64>),
+    /// One that is in flight ends in one of four ways, settled with a share of its reservation.
+    Finish {
+        which: usize,
+        percent: u64,
+        how: u8,
+    },
+    Used,
+    /// The process dies and another starts, after a restart of the machine or not.
+    Restart {
+        reboot: bool,
+    },
+    Pass(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => prop::collection::vec(1u64..70, 1..5).prop_map(Act::Begin),
+        4 => (any::<usize>(), 0u64..160, 0u8..4).prop_map(|(which, percent, how)| Act::Finish { which, percent, how }),
+        1 => Just(Act::Used),
+        1 => any::<bool>().prop_map(|reboot| Act::Restart { reboot }),
+        4 => prop_oneof![0u64..30, 30u64..100, Just(3_600)].prop_map(Act::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// One sequence, two stores, the same answers.
+    #[test]
+    fn the_file_and_the_value_give_the_same_answers(acts in prop::collection::vec(act(), 1..60), tokens in 70u64..250, requests in 1u64..8) {
+        let limits = Limits {
+            tokens_per_minute: Some(tokens), requests_per_minute: Some(requests), tokens_per_day: Some(tokens * 6), requests_per_day: Some(40),
+            ..Limits::default()
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("usage.md");
+        let (mut seconds, mut up, mut boots) = (0, 100_000, 0);
+        let mut file = open(&ledger, limits, "boot 0", &at(0));
+        let mut value = MemoryStore::new(Ledger::new(limits, at(0).day.date));
+        file.start_run(&info("out"), &at(0)).expect("a run");
+        value.start_run();
+        let mut next = 1;
+        let mut flying: Vec<(u64, Reservation, Reservation)> = Vec::new();
+        let mut waiting: Vec<u64> = Vec::new();
+        for act in acts {
+            let now = at_since(seconds, 100_000);
+            let booted = at_since(seconds, up);
+            match act {
+                Act::Begin(sizes) => {
+                    let claims: Vec<Claim> = sizes.iter().map(|&tokens| {
+                        let prompt = waiting.pop().unwrap_or_else(|| { next += 1; next - 1 });
+                        claim(prompt, tokens)
+                    }).collect();
+                    let ours = file.begin(&claims, &|| booted).expect("begun");
+                    let theirs = value.begin(&claims, &|| now).expect("begun");
+                    let wait = |refusal, offset: u64| match refusal {
+                        Some(Refusal::NotBefore(Wait { limit, until })) => Some(Refusal::NotBefore(Wait { limit, until: Mono(until.0 - offset * SECOND) })),
+                        other => other,
+                    };
+                    prop_assert_eq!(ours.admitted.len(), theirs.admitted.len());
+                    prop_assert_eq!(wait(ours.refused, up), wait(theirs.refused, 100_000));
+                    waiting.extend(claims[ours.admitted.len()..].iter().map(|claim| claim.prompt.0));
+                    for ((claim, a), b) in claims.iter().zip(ours.admitted).zip(theirs.admitted) {
+                        prop_assert_eq!(a.tokens(), b.tokens());
+                        flying.push((claim.prompt.0, a, b));
+                    }
+                }
+                Act::Finish { which, percent, how } if !flying.is_empty() => {
+                    let place = which % flying.len();
+                    let (prompt, a, b) = flying.swap_remove(place);
+                    let usage = Usage { input_tokens: 1, output_tokens: 2 };
+                    let ended = match how {
+                        0 => Ended::Done { usage, finish: Finish::Complete, bytes: 3 },
+                        1 => Ended::Failed { class: "c".into(), message: "m".into(), usage },
+                        2 => Ended::Unwritten { usage, finish: Finish::Refused, text: format!("text of {prompt}") },
+                        _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
+                    };
+                    let tokens = a.tokens() * percent / 100;
+                    file.finish(vec![end(prompt, ended.clone(), Some((a, tokens)))], &booted).expect("finished");
+                    value.finish(vec![end(prompt, ended, Some((b, tokens)))], &now).expect("finished");
+                }
+                Act::Finish { .. } | Act::Used => {}
+                Act::Restart { reboot } => {
+                    if reboot {
+                        // Some two minutes after the machine was switched on.
+                        boots += 1;
+                        seconds += 120;
+                        up = 200;
+                        up -= up.min(seconds % 7);
+                        up = up.max(130);
+                    }
+                    // The steady clock starts anew with a boot.
+                    let booted = at_since(seconds, up);
+                    file = open(&ledger, limits, &format!("boot {boots}"), &booted);
+                    let mut lost: Vec<_> = file.find("out", "m").expect("found").lost.iter().map(|lost| lost.prompt).collect();
+                    lost.sort_unstable();
+                    file.start_run(&info("out"), &booted).expect("a run");
+                    prop_assert_eq!(lost, value.start_run());
+                    flying.clear();
+                    waiting.clear();
+                }
+                Act::Pass(more) => seconds += more,
+            }
+            let used = (file.used(&at_since(seconds, up)).expect("used"), value.used(&at(seconds)).expect("used"));
+            prop_assert_eq!(used.0, used.1);
+        }
+        let found = file.find("out", "m").expect("found");
+        prop_assert_eq!(found.known.len(), value.known().len());
+        for (prompt, known) in value.known() {
+            let ours = &found.known[prompt];
+            prop_assert_eq!((ours.status, ours.fingerprint, ours.usage), (known.status, known.fingerprint, known.usage));
+        }
+        let kept: std::collections::BTreeMap<_, _> = found.kept.into_iter().map(|kept| (kept.prompt, kept.text)).collect();
+        prop_assert_eq!(&kept, value.kept());
+    }
+
+    /// Law 1 across processes: two of them on one file admit at most the limit together, whoever asks and settles.
+    #[test]
+    fn two_processes_never_admit_more_than_the_limit(
+        asks in prop::collection::vec((any::<bool>(), 1u64..60, 0u64..25, 0u64..=100), 1..50), one_boot: bool,
+    ) {
+        let (_folder, ledger, first) = fresh(limits(100));
+        // Where the system has no name for its start, each process has its own.
+        let boot = if one_boot { "boot" } else { "another" };
+        let mut second = open(&ledger, limits(100), boot, &at(0));
+        second.start_run(&info("elsewhere"), &at(0)).expect("a run");
+        let mut stores = [first, second];
+        let span = limits(100).span();
+        let (mut seconds, mut admitted): (u64, Vec<(Mono, u64)>) = (0, Vec::new());
+        for (prompt, (which, tokens, pause, percent)) in (1..).zip(asks) {
+            seconds += pause;
+            let now = at(seconds);
+            let begun = stores[usize::from(which)].begin(&[claim(prompt, tokens)], &|| now).expect("begun");
+            let in_window: u64 = admitted.iter().filter(|(then, _)| then.plus(span) > now.mono).map(|(_, tokens)| tokens).sum();
+            prop_assert_eq!(begun.admitted.len() == 1, in_window + tokens <= 100, "{} in the window, {} asked", in_window, tokens);
+            for reservation in begun.admitted {
+                let settled = tokens * percent / 100;
+                stores[usize::from(which)].finish(vec![done(prompt, Some((reservation, settled)))], &now).expect("finished");
+                admitted.push((now.mono, settled));
+            }
+            let used = stores.each_mut().map(|store| store.used(&now).expect("used"));
+            prop_assert_eq!(used[0], used[1]);
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_process_reserved_counts_until_its_window_has_passed() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let _ = admit(&mut store, 1, 80, at(0));
+    drop(store);
+    let mut next = open(&ledger, limits(100), "boot", &at(10));
+    next.start_run(&info("out"), &at(10)).expect("a run");
+    let begun = next.begin(&[claim(2, 40)], &|| at(10)).expect("begun");
+    let until = at(0).mono.plus(limits(100).span());
+    assert_eq!(begun.refused, Some(Refusal::NotBefore(Wait { limit: LimitName::TokensPerMinute, until })));
+    assert_eq!(next.begin(&[claim(2, 40)], &|| at(61)).expect("begun").admitted.len(), 1);
+}
+
+#[test]
+fn a_settlement_of_another_boot_replaces_its_entry() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let reservation = admit(&mut store, 1, 80, at(0));
+    let mut other = open(&ledger, limits(100), "another", &at(0));
+    // The wall clock is corrected by a second between the two readings.
+    let corrected = |seconds| Now { mono: at(seconds + 1).mono, ..at(seconds) };
+    store.finish(vec![done(1, Some((reservation, 50)))], &corrected(2)).expect("finished");
+    assert_eq!(other.used(&corrected(3)).expect("used").minute, Amount::request(50));
+}
+
+#[test]
+fn a_wall_clock_set_forward_does_not_empty_the_window() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let _ = admit(&mut store, 1, 80, at(0));
+    let later = Now { mono: at(1).mono, ..at(3 * 3_600) };
+    let _ = admit(&mut store, 2, 10, later);
+    let mut other = open(&ledger, limits(100), "boot", &later);
+    assert_eq!(other.used(&later).expect("used").minute, Amount { tokens: 90, requests: 2 });
+}
+
+#[test]
+fn the_last_end_of_each_prompt_is_found() {
+    let (_folder, ledger, mut store) = fresh(limits(1_000));
+    let failed = || Ended::Failed { class: "bad_request".into(), message: "no".into(), usage: Usage::default() };
+    let first = admit(&mut store, 1, 10, at(0));
+    store.finish(vec![end(1, failed(), Some((first, 0))), end(2, failed(), None)], &at(1)).expect("finished");
+    let kept = admit(&mut store, 3, 10, at(1));
+    let usage = Usage { input_tokens: 4, output_tokens: 5 };
+    let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "größer".into() };
+    store.finish(vec![end(3, unwritten, Some((kept, 9)))], &at(1)).expect("finished");
+    let _lost = admit(&mut store, 4, 70, at(2));
+    store.start_run(&info("out"), &at(3)).expect("a second run");
+    let again = admit(&mut store, 1, 10, at(3));
+    store.finish(vec![done(1, Some((again, 11)))], &at(4)).expect("finished");
+
+    let found = open(&ledger, limits(1_000), "boot", &at(5)).find("out", "m").expect("found");
+    let status = |prompt| found.known.get(&PromptId(prompt)).map(|known| known.status);
+    assert_eq!([1, 2, 3, 4].map(status), [Some(Status::Done), Some(Status::Failed), Some(Status::Unwritten), None]);
+    assert_eq!(found.known[&PromptId(1)].bytes, 9);
+    assert_eq!(found.kept.iter().map(|kept| (kept.prompt.0, kept.text.as_str())).collect::<Vec<_>>(), [(3, "größer")]);
+    assert!(found.lost.is_empty(), "a lost request is found once, by the run after it");
+    assert_eq!(found.latest_output_tokens, [6]);
+    assert!(store.find("elsewhere", "m").expect("found").known.is_empty());
+}
+
+#[test]
+fn lost_requests_and_kept_answers_are_recovered_once() {
+    let (_folder, _ledger, mut store) = fresh(limits(1_000));
+    let _lost = admit(&mut store, 1, 70, at(0));
+    let kept = admit(&mut store, 2, 10, at(0));
+    let usage = Usage { input_tokens: 4, output_tokens: 5 };
+    let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "text".into() };
+    store.finish(vec![end(2, unwritten, Some((kept, 9)))], &at(1)).expect("finished");
+
+    let found = store.find("out", "m").expect("found");
+    let lost = &found.lost[0];
+    assert_eq!((lost.prompt.0, lost.reserved_tokens, lost.begun), (1, 70, start()));
+    store.start_run(&info("out"), &at(5)).expect("a second run");
+    store.recover_lost(lost, usage, 12, &at(5)).expect("recovered");
+    store.recover_kept(&found.kept[0], &at(5)).expect("recovered");
+    let found = store.find("out", "m").expect("found");
+    assert!(found.lost.is_empty() && found.kept.is_empty());
+    let known = |prompt| {
+        (
+            found.known[&PromptId(prompt)].status,
+            found.known[&PromptId(prompt)].bytes,
+            found.known[&PromptId(prompt)].usage,
+        )
+    };
+    assert_eq!([known(1), known(2)], [(Status::Done, 12, usage), (Status::Done, 4, usage)]);
+}
+
+#[test]
+fn usage_md_is_written_where_it_is_missing_and_is_ours_then() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let _ = admit(&mut store, 1, 30, at(0));
+    let face = store.write_face(&at(1)).expect("written");
+    assert_eq!((face.minute, face.day_tokens), (Amount::request(30), 30));
+    assert_eq!(fs::read_to_string(&ledger).expect("read"), face.to_string());
+    assert_eq!(store.take_edit(&at(2)).expect("read"), FaceFound::Ours);
+    fs::remove_file(&ledger).expect("removed");
+    assert_eq!(store.write_face(&at(2)).expect("written"), face);
+    assert!(ledger.exists());
+}
+
+#[test]
+fn edited_numbers_win_once() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let face = store.write_face(&at(0)).expect("written");
+    let edited = face
+        .to_string()
+        .replace("tokens_within_min = 0", "tokens_within_min = 60")
+        .replace("within_day = 0", "within_day = 700");
+    edit(&ledger, &edited);
+    assert!(matches!(store.take_edit(&at(1)).expect("taken"), FaceFound::Edited(face) if face.day_tokens == 700));
+    assert_eq!(store.write_face(&at(1)).expect("written").day_tokens, 700);
+    // What is used after the edit is on top of it, however often the face is written.
+    let reservation = admit(&mut store, 1, 30, at(2));
+    assert_eq!(store.write_face(&at(3)).expect("written").day_tokens, 730);
+    store.finish(vec![done(1, Some((reservation, 20)))], &at(4)).expect("finished");
+    let face = store.write_face(&at(4)).expect("written");
+    assert_eq!((face.minute, face.day_tokens), (Amount { tokens: 80, requests: 1 }, 720));
+    assert_eq!(store.begin(&[claim(2, 21)], &|| at(5)).expect("begun").admitted, []);
+}
+
+#[test]
+fn only_other_numbers_are_an_edit() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let _ = admit(&mut store, 1, 30, at(0));
+    let text = store.write_face(&at(0)).expect("written").to_string();
+    for same in [text.clone(), text.replace(" = ", "=").replace('\n', "\r\n")] {
+        edit(&ledger, &same);
+        // Used since it was written; a restored text must not take it back.
+        assert_eq!(store.take_edit(&at(1)).expect("read"), FaceFound::Ours);
+        assert_eq!(store.used(&at(1)).expect("used").day.tokens, 30);
+    }
+}
+
+#[test]
+fn what_was_in_flight_at_an_edit_takes_nothing_from_its_numbers() {
+    let (_folder, ledger, mut store) = fresh(limits(1_000));
+    let text = store.write_face(&at(0)).expect("written").to_string();
+    let reservation = admit(&mut store, 1, 500, at(0));
+    edit(&ledger, &text.replace("within_day = 0", "within_day = 700"));
+    store.take_edit(&at(1)).expect("taken");
+    store.finish(vec![done(1, Some((reservation, 20)))], &at(2)).expect("finished");
+    assert_eq!(store.used(&at(2)).expect("used").day.tokens, 700);
+    let mut other = open(&ledger, limits(1_000), "boot", &at(3));
+    assert_eq!(other.used(&at(3)).expect("used").day.tokens, 700);
+}
+
+#[test]
+fn a_damaged_usage_md_is_refused_and_left_alone() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    for damage in ["", "tokens_within_min = many\n", "hello"] {
+        fs::write(&ledger, damage).expect("damaged");
+        assert!(matches!(store.take_edit(&at(1)), Err(UsageFileError::Damaged { .. })), "{damage:?}");
+        let error = store.write_face(&at(1)).expect_err("refused").to_string();
+        assert!(error.contains("--reset-usage") && error.contains("usage.md"), "{error}");
+        assert_eq!(fs::read_to_string(&ledger).expect("read"), damage);
+    }
+    fs::write(&ledger, [0xff, 0xfe]).expect("damaged");
+    assert!(matches!(store.write_face(&at(1)), Err(UsageFileError::Unreadable { .. })));
+}
+
+#[test]
+fn a_read_only_usage_md_is_refused() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    store.write_face(&at(0)).expect("written");
+    let mut permissions = fs::metadata(&ledger).expect("there").permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&ledger, permissions).expect("set");
+    let _ = admit(&mut store, 1, 30, at(1));
+    assert!(matches!(store.write_face(&at(1)), Err(UsageFileError::ReadOnly { .. })));
+}
+
+#[test]
+fn a_reset_empties_all_counters_and_keeps_the_old_file() {
+    let limits = Limits { requests_per_day: Some(2), ..limits(100) };
+    let (folder, ledger, mut store) = fresh(limits);
+    let _ = admit(&mut store, 1, 30, at(0));
+    let _ = admit(&mut store, 2, 30, at(0));
+    fs::write(&ledger, "broken").expect("damaged");
+    let kept = store.reset_usage(&at(1)).expect("reset").expect("kept");
+    assert_eq!((kept.parent(), fs::read_to_string(&kept).expect("read")), (Some(folder.path()), "broken".to_owned()));
+    let used = store.used(&at(1)).expect("used");
+    assert_eq!((used.minute, used.day), (Amount::default(), Amount::default()));
+    assert!(fs::read_to_string(&ledger).expect("written").starts_with("tokens_within_min = 0\n"));
+    let second = store.reset_usage(&at(2)).expect("reset").expect("kept");
+    assert_ne!(kept, second);
+    assert_eq!(fs::read_to_string(kept).expect("still there"), "broken");
+}
