@@ -94,7 +94,12 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum Recorded {
     Done(JobIndex, Usage, Finish),
-    Failed { job: JobIndex, usage: Usage, class: String, message: String },
+    Failed {
+        job: JobIndex,
+        usage: Usage,
+        class: String,
+        message: String,
+    },
     Kept(Usage),
     /// It may be begun again from this moment on.
     Again(JobIndex, Mono),

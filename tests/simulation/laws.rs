@@ -169,7 +169,13 @@ impl Laws {
 
     /// Law 2: a machine that waits until `to` with a prompt at hand waits for a limit, a pause, or a free place.
     pub(crate) fn waited(&mut self, to: &Now, state: &Waiting) {
-        if self.stopped || state.asks || state.records || !state.ready || !state.room || self.pause.max(self.server_wait) >= to.mono.0 {
+        if self.stopped
+            || state.asks
+            || state.records
+            || !state.ready
+            || !state.room
+            || self.pause.max(self.server_wait) >= to.mono.0
+        {
             return;
         }
         let Some((tokens, daily)) = self.refused else {
@@ -224,8 +230,7 @@ impl Laws {
             Verdict::Failure(failure) => match failure.kind {
                 Kind::Run(_) => self.stopped = true,
                 Kind::Throttled => {
-                    self.server_wait =
-                        self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
+                    self.server_wait = self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
                 }
                 Kind::Transient | Kind::Unknown => {
                     turn.failures += 1;
@@ -410,8 +415,7 @@ impl Laws {
         let total: u64 = self.requests.iter().map(|request| request.reserved).sum();
         let largest = self.requests.iter().map(|request| request.reserved).max().unwrap_or(0);
         let by_tokens = self.limits.tokens_per_minute.map_or(0, |most| total.div_ceil(most + 1 - largest.min(most)));
-        let by_requests =
-            self.limits.requests_per_minute.map_or(0, |most| (self.requests.len() as u64).div_ceil(most));
+        let by_requests = self.limits.requests_per_minute.map_or(0, |most| (self.requests.len() as u64).div_ceil(most));
         let most = (by_tokens + by_requests + 1) * span + slack;
         self.demand(took <= most, "2 (never late)", || format!("the run took {took} ns, {most} would do"));
     }

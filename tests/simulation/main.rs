@@ -78,7 +78,9 @@ fn the_laws_hold_in_every_seed() {
     assert!(broken.is_empty(), "{} of {} seeds break a law:\n{}", broken.len(), seeds.len(), {
         let mut first = broken;
         // The first of each law.
-        let law = |message: &String| message.split_once([',', ':']).map(|(_, what)| what.chars().take(16).collect::<String>());
+        let law = |message: &String| {
+            message.split_once([',', ':']).map(|(_, what)| what.chars().take(16).collect::<String>())
+        };
         first.sort_by_key(law);
         first.dedup_by_key(|message| law(message));
         first.join("\n")

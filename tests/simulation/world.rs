@@ -244,7 +244,8 @@ impl World {
             .collect();
         let limits = limits(&mut random, &prompts, max_output_tokens);
         let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
-        let guard = nanos(limits.span() - limits.window);
+        // Said here once more, so that a ledger without it is found out.
+        let guard = nanos((limits.window / 64).min(Duration::from_millis(250)));
         let case = Case {
             tame,
             store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
@@ -323,7 +324,10 @@ impl World {
     fn weather(&mut self) {
         if self.laws.wall_steps {
             for _ in 0..self.random.u8(1..4) {
-                let far = *self.random.choice(if self.daily() { &[60, 1_800] } else { &[3_600, 3 * 86_400] }).expect("not empty");
+                let far = *self
+                    .random
+                    .choice(if self.daily() { &[60, 1_800] } else { &[3_600, 3 * 86_400] })
+                    .expect("not empty");
                 let step = self.random.i64(-far..=far) * SECOND as i64;
                 let at = self.random.u64(..180 * SECOND);
                 self.push(0, at, Happening::ClockStep(step));
@@ -724,7 +728,8 @@ impl World {
         }
         let lost: Vec<u64> = lost.iter().map(|prompt| prompt.0).collect();
         self.laws.starts(jobs.iter().map(|job| job.prompt.0), &lost);
-        self.ready = (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
+        self.ready =
+            (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
         (self.asking, self.recording, self.store_broke) = (false, false, false);
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
