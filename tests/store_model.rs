@@ -12,7 +12,7 @@ use promptmill::record::entry::{Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Store, UsageFileError};
-use promptmill::send::classify::Finish;
+use promptmill::send::answer::Finish;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -301,7 +301,7 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
     let lost = &found.lost[0];
     assert_eq!((lost.prompt.0, lost.reserved_tokens, lost.begun), (1, 70, start()));
     store.start_run(&info("out"), &at(5)).expect("a second run");
-    store.recover_lost(lost, usage, 12, &at(5)).expect("recovered");
+    store.recover_lost(&[(lost.clone(), usage, 12)], &at(5)).expect("recovered");
     store.recover_kept(&found.kept[0], &at(5)).expect("recovered");
     let found = store.find("out", "m").expect("found");
     assert!(found.lost.is_empty() && found.kept.is_empty());

@@ -192,7 +192,7 @@ mod tests {
             (&FRESH.replace("day_token_limit_reached = 0", "day_token_limit_reached = yes"), "neither 0 nor 1"),
             (&FRESH.replace("2026-11-22", "22.11.2026"), "`Date = 22.11.2026`: not a date"),
             (&format!("{FRESH}Date = 2026-11-22"), "line 7: `Date` stands there twice"),
-            (&FRESH[..70], "is missing"),
+            (&FRESH[..68], "is missing"),
         ];
         for (text, expected) in table {
             let error = Face::parse(text).expect_err(expected).to_string();

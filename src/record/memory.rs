@@ -2,25 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Fingerprint, Known, Status, Step, next_status};
+use super::entry::{Known, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Used};
 use crate::clock::Now;
 use crate::model::{PromptId, Usage};
-
-/// A journal row of the running run.
-#[derive(Clone, Debug)]
-struct Row {
-    fingerprint: Fingerprint,
-    status: Status,
-}
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
 #[derive(Debug)]
 pub struct MemoryStore {
     ledger: Ledger,
     next_entry: u64,
-    rows: BTreeMap<PromptId, Row>,
+    /// The journal of the running run.
+    rows: BTreeMap<PromptId, Status>,
     known: BTreeMap<PromptId, Known>,
     kept: BTreeMap<PromptId, String>,
 }
@@ -35,7 +29,7 @@ impl MemoryStore {
     /// Starts a run: what was in flight is lost, and named.
     pub fn start_run(&mut self) -> Vec<PromptId> {
         let rows = std::mem::take(&mut self.rows);
-        rows.into_iter().filter(|(_, row)| row.status == Status::Sending).map(|(prompt, _)| prompt).collect()
+        rows.into_iter().filter(|(_, status)| *status == Status::Sending).map(|(prompt, _)| prompt).collect()
     }
 
     /// What is known of the prompts that have ended.
@@ -50,11 +44,11 @@ impl MemoryStore {
         &self.kept
     }
 
-    fn step(&mut self, prompt: PromptId, fingerprint: Fingerprint, step: Step) {
-        let from = self.rows.get(&prompt).map(|row| row.status);
+    fn step(&mut self, prompt: PromptId, step: Step) {
+        let from = self.rows.get(&prompt).copied();
         match next_status(from, step) {
             Ok(status) => {
-                self.rows.insert(prompt, Row { fingerprint, status });
+                self.rows.insert(prompt, status);
             }
             // A machine that asks for this is wrong, and a simulation is there to find it out.
             Err(illegal) => panic!("prompt {prompt}: {illegal}"),
@@ -71,7 +65,7 @@ impl Store for MemoryStore {
         for claim in claims {
             match self.ledger.admit(entry, Amount::request(claim.tokens), now) {
                 Admission::Now => {
-                    self.step(claim.prompt, claim.fingerprint, Step::Begin);
+                    self.step(claim.prompt, Step::Begin);
                     let date = self.ledger.used(now).date;
                     begun.admitted.push(Reservation { entry, at: now.mono, date, tokens: claim.tokens });
                 }
@@ -99,7 +93,7 @@ impl Store for MemoryStore {
                     (Step::Keep, Status::Unwritten, 0, usage)
                 }
             };
-            self.step(prompt, fingerprint, step);
+            self.step(prompt, step);
             if step != Step::Again {
                 self.known.insert(prompt, Known { fingerprint, status, bytes, rehearsal: false, usage });
             }

@@ -83,41 +83,29 @@ impl SqliteStore {
     ///
     /// The window's numbers count from the time of the edit, the day's only where its date is today.
     pub fn take_edit(&mut self, now: &Now) -> Result<FaceFound, UsageFileError> {
-        let Some((face, metadata)) = self.edited_face()? else { return Ok(FaceFound::Ours) };
-        // From here on it is known as what it says, and is no edit any more.
-        self.remember_face(&face.to_string(), FileIdentity::of(&metadata))?;
-        let used = self.used(now)?;
-        if (face.minute, face.day_tokens, face.date) == (used.minute, used.day.tokens, used.date) {
-            return Ok(FaceFound::Ours);
-        }
-        self.replace_used(face.minute, edited_at(&metadata, now), (now.day.date, day_tokens(&face, now)), now)?;
         let Some(Edit { face, metadata, text }) = self.edit()? else { return Ok(FaceFound::Ours) };
-        let identity = FileIdentity::of(&metadata);
-        let age =
-            now.wall.timestamp_nanos_opt().map_or(0, |wall| u64::try_from(wall - identity.modified_ns).unwrap_or(0));
-        let at = Mono(now.mono.0.saturating_sub(age.min(nanos(Duration::from_secs(86_400)))));
-        let day_tokens = if face.date == now.day.date { face.day_tokens } else { 0 };
-        self.replace_used(face.minute, at, (now.day.date, day_tokens), false, now)?;
+        let used = self.used(now)?;
+        let day = day_tokens(&face, now);
+        let new = (face.minute, day) != (used.minute, used.day.tokens);
+        if new {
+            self.replace_used(face.minute, edited_at(&metadata, now), (now.day.date, day), false, now)?;
+        }
         // An edit is taken once: taken again, it would undo what was used since. Dies before this: it is taken again by the next start.
-        self.remember_face(&text, identity)?;
-        Ok(FaceFound::Edited(face))
+        self.remember_face(&text, FileIdentity::of(&metadata))?;
+        Ok(if new { FaceFound::Edited(face) } else { FaceFound::Ours })
     }
 
     /// The ledger as the next run will see it, an edit of `usage.md` taken in, without writing anything.
     pub fn preview(&mut self, now: &Now) -> Result<Ledger, UsageFileError> {
         self.used(now)?;
         let mut ledger = self.ledger().clone();
-        if let Some((face, metadata)) = self.edited_face()? {
+        if let Some(Edit { face, metadata, .. }) = self.edit()? {
             take_in(&mut ledger, &face, &metadata, now);
         }
         Ok(ledger)
     }
 
-    /// The face of an edited `usage.md`; `None` where it is as it was written, or is not there.
-    pub fn edited_face(&self) -> Result<Option<(Face, fs::Metadata)>, UsageFileError> {
-        Ok(self.edit()?.map(|edit| (edit.face, edit.metadata)))
-    }
-
+    /// The edit of `usage.md`; `None` where it is as it was written, or is not there.
     fn edit(&self) -> Result<Option<Edit>, UsageFileError> {
         let path = self.ledger_file().to_owned();
         let unreadable = |source| UsageFileError::Unreadable { path: path.clone(), source };

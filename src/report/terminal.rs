@@ -49,7 +49,7 @@ impl Terminal {
         let bar = (bar && verbosity == Verbosity::Normal).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
             // A template that does not parse would be found by the tests below.
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
             bar
@@ -97,16 +97,9 @@ impl Terminal {
 
     fn status(&self, machine: &Machine, now: Mono) -> String {
         let tally = machine.tally();
-        let mut parts = Vec::new();
-        if tally.failed > 0 {
-            parts.push(format!("{} failed", tally.failed));
-        }
-        parts.push(format!("{} in flight", machine.in_flight()));
-        if let Some(face) = self.face {
-            let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
-            parts.push(format!("{} tokens{of} in this minute", count(face.minute.tokens)));
-        }
         let ended = tally.done + tally.failed;
+        let mut parts = Vec::new();
+        // What matters most stands first: a narrow terminal cuts the end.
         match &self.waiting {
             Some((what, until)) => parts.push(format!("waiting {} for {what}", span(now.until(*until)))),
             None if ended > 0 && ended < machine.jobs().len() => {
@@ -116,6 +109,14 @@ impl Terminal {
                 parts.push(format!("about {} left", span(left)));
             }
             None => {}
+        }
+        if tally.failed > 0 {
+            parts.push(format!("{} failed", tally.failed));
+        }
+        parts.push(format!("{} in flight", machine.in_flight()));
+        if let Some(face) = self.face {
+            let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
+            parts.push(format!("{}{of} tokens in this minute", count(face.minute.tokens)));
         }
         parts.join(", ")
     }
@@ -205,7 +206,7 @@ fn wait_for_what(wait_for: WaitFor, limits: &Limits) -> String {
     match wait_for {
         WaitFor::Limit(limit) => {
             let most = limits.of(limit).map_or(String::new(), |most| format!(" of {}", count(most)));
-            format!("room under {limit}{most}")
+            format!("{limit}{most}")
         }
         WaitFor::Server => "the server's rate limit".to_owned(),
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use promptmill::model::Usage;
-use promptmill::send::classify::{Answer, Billed, Failure, Finish, Kind, RunStop, Verdict};
+use promptmill::send::answer::{Answer, Finish};
+use promptmill::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
 
 const SECOND: f64 = 1e9;
 
