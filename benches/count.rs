@@ -30,6 +30,8 @@ fn main() {
     ];
     const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+    const PUNCTUATION: &[u8] = b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
     let texts = [
         (
             "prose",
@@ -59,6 +61,49 @@ fn main() {
         (
             "79 dashes a line",
             repeated("-------------------------------------------------------------------------------\n"),
+        ),
+        (
+            "| and 200 dashes",
+            megabyte(|_, text| {
+                text.push('|');
+                text.extend(std::iter::repeat_n('-', 200));
+            }),
+        ),
+        (
+            "runs of punctuation",
+            megabyte(|rng, text| {
+                let one = rng.choice(PUNCTUATION).copied().unwrap_or(b'-');
+                text.extend(std::iter::repeat_n(char::from(one), rng.usize(1..200)));
+            }),
+        ),
+        (
+            "short runs of punctuation",
+            megabyte(|rng, text| {
+                let one = rng.choice(PUNCTUATION).copied().unwrap_or(b'-');
+                text.extend(std::iter::repeat_n(char::from(one), rng.usize(1..20)));
+            }),
+        ),
+        ("dashes, one in 1000 a bar", megabyte(|rng, text| text.push(if rng.u16(..1_000) == 0 { '|' } else { '-' }))),
+        ("spaces, one in 30 a tab", megabyte(|rng, text| text.push(if rng.u8(..30) == 0 { '\t' } else { ' ' }))),
+        ("punctuation", megabyte(|rng, text| text.push(char::from(rng.choice(PUNCTUATION).copied().unwrap_or(b'-'))))),
+        ("=-", repeated("=-")),
+        ("- -", repeated("- -")),
+        (
+            "lines of dashes",
+            megabyte(|rng, text| {
+                text.extend(std::iter::repeat_n('-', rng.usize(20..200)));
+                text.push('\n');
+            }),
+        ),
+        (
+            "lines of runs",
+            megabyte(|rng, text| {
+                for _ in 0..6 {
+                    let one = rng.choice(PUNCTUATION).copied().unwrap_or(b'-');
+                    text.extend(std::iter::repeat_n(char::from(one), rng.usize(1..20)));
+                }
+                text.push('\n');
+            }),
         ),
         ("digits", megabyte(|rng, text| text.push(rng.digit(10)))),
     ];

@@ -1,13 +1,13 @@
 //! The tokenizers: which one a model uses, and how many tokens it makes of a text.
 //!
-//! tiktoken-rs names the encoding. bpe-openai counts the current ones, the same tokens as tiktoken in linear time; tiktoken-rs
+//! tiktoken-rs names the encoding. bpe-openai counts the current ones, the same tokens as tiktoken; tiktoken-rs
 //! counts those that bpe-openai does not have. Texts are counted, never encoded: no token ids leave this module.
 
 use std::{collections::HashSet, fmt};
 
 use tiktoken_rs::{CoreBPE, tokenizer::Tokenizer as Named};
 
-use super::base_model;
+use super::{base_model, pieces};
 
 /// A vocabulary of tokens. Its `Display` is tiktoken's name for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,8 @@ impl Tokenizer {
     #[must_use]
     pub fn count(self, text: &str) -> u64 {
         match self.encoding {
-            Encoding::O200kBase | Encoding::O200kHarmony => bpe_openai::o200k_base().count(text) as u64,
-            Encoding::Cl100kBase => bpe_openai::cl100k_base().count(text) as u64,
+            Encoding::O200kBase | Encoding::O200kHarmony => pieces::count(bpe_openai::o200k_base(), text) as u64,
+            Encoding::Cl100kBase => pieces::count(bpe_openai::cl100k_base(), text) as u64,
             Encoding::P50kBase | Encoding::P50kEdit => count_old(tiktoken_rs::p50k_base_singleton(), text),
             Encoding::R50kBase => count_old(tiktoken_rs::r50k_base_singleton(), text),
         }
