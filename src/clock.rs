@@ -83,6 +83,7 @@ pub struct Clock;
 impl Clock {
     /// The time now.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
     pub fn now(self) -> Now {
         let wall = Utc::now();
         Now { mono: self.mono(), wall, day: Day::of(wall, &Local) }

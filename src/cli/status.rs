@@ -1,5 +1,6 @@
 //! `promptmill status`.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
         let mut moments =
             leaving.iter().filter(|(_, amount)| of(amount) > 0).map(|(at, _)| now.mono.until(*at).as_secs_f64());
         let first = moments.next();
-        (first, moments.last().or(first))
+        (first, moments.next_back().or(first))
     };
     let midnight = (now.day.ends - now.wall).to_std().unwrap_or_default().as_secs_f64();
     let daily = |amount: u64| (amount > 0).then_some(midnight);
@@ -111,9 +112,10 @@ impl Report {
                 }
                 _ => String::new(),
             };
-            text += &format!("{:20} {:>12} {most}{frees}\n", limit.key(), count(*used));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{:20} {:>12} {most}{frees}", limit.key(), count(*used));
         }
-        text += &match &self.last_run {
+        let last = match &self.last_run {
             None => "last run: none of this outputs folder\n".to_owned(),
             Some(run) => {
                 let at = |time: DateTime<Utc>| time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
@@ -130,7 +132,7 @@ impl Report {
                 }
             }
         };
-        text
+        text + &last
     }
 }
 

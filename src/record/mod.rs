@@ -165,7 +165,7 @@ pub enum StoreError {
     Database {
         /// The file.
         path: std::path::PathBuf,
-        /// What SQLite says.
+        /// What `SQLite` says.
         source: rusqlite::Error,
     },
     /// The database was made by a later version.

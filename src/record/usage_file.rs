@@ -248,5 +248,5 @@ fn free_name(path: &Path) -> PathBuf {
     if !first.exists() {
         return first;
     }
-    (2..).map(|number: u32| with(format!(".old.{number}"))).find(|name| !name.exists()).unwrap_or(first)
+    (2..=u32::MAX).map(|number| with(format!(".old.{number}"))).find(|name| !name.exists()).unwrap_or(first)
 }

@@ -20,7 +20,7 @@ pub fn count(number: impl TryInto<u64>) -> String {
 #[must_use]
 pub fn counted(number: usize, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", count(number as u64))
+    format!("{} {one}{plural}", count(number))
 }
 
 /// A span in its two largest units: `850 ms`, `3.2 s`, `4m 5s`, `2h 3m`, `3d 4h`.
@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (300_000, "300,000"), (1_234_567, "1,234,567")]
+        for (number, text) in
+            [(0_u64, "0"), (999, "999"), (1_000, "1,000"), (300_000, "300,000"), (1_234_567, "1,234,567")]
         {
             assert_eq!(count(number as u64), text);
         }

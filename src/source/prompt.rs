@@ -33,7 +33,7 @@ pub fn text(bytes: Vec<u8>) -> Result<String, NotText> {
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
-        let line = bytes[..offset].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = bytes[..offset].split(|&byte| byte == b'\n').count();
         NotText { offset, line, byte: bytes.get(offset).copied().unwrap_or_default() }
     })?;
     if text.starts_with('\u{feff}') {

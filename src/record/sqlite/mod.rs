@@ -1,4 +1,4 @@
-//! The store in a file: SQLite, shared by the processes of one machine.
+//! The store in a file: `SQLite`, shared by the processes of one machine.
 //!
 //! The file lies in `.promptmill/` beside `usage.md`. Each write is one `BEGIN IMMEDIATE` transaction, so that two processes never decide on the same room;
 //! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
@@ -32,7 +32,7 @@ pub struct SqliteStore {
     /// Changes of `ledger` up to this one are in memory.
     seen_rev: i64,
     seen_epoch: i64,
-    /// SQLite's own count of other connections' commits; unchanged means that nothing is to be read.
+    /// `SQLite`'s own count of other connections' commits; unchanged means that nothing is to be read.
     seen_version: Option<i64>,
     run: Option<i64>,
 }
@@ -452,7 +452,7 @@ fn before(now: &Now, wall_ms: i64) -> Mono {
     Mono(now.mono.0.saturating_sub(nanos(age)))
 }
 
-/// SQLite's numbers are signed; ours are far below where that matters.
+/// `SQLite`'s numbers are signed; ours are far below where that matters.
 fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
