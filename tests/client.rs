@@ -101,6 +101,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the test is its own edge")]
 fn failure(heard: &Result<Reply, TransportError>) -> Failure {
     match classify(Api::Chat, heard.as_ref(), Utc::now()) {
         Verdict::Failure(failure) => failure,

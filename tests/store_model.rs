@@ -1,4 +1,5 @@
 //! The two stores are held to the same answers, and the one in a file to what only a file can do: several processes, restarts, `usage.md`.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -40,7 +40,7 @@ impl Face {
         let mut values: [Option<&str>; 6] = [None; 6];
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line_number = index + 1;
-            let (key, value) = line.split_once('=').ok_or_else(|| FaceError::NoValue { line_number })?;
+            let (key, value) = line.split_once('=').ok_or(FaceError::NoValue { line_number })?;
             let place = KEYS.iter().position(|known| *known == key.trim());
             let place = place.ok_or_else(|| FaceError::UnknownKey { line_number, key: short(key) })?;
             if values[place].replace(value.trim()).is_some() {

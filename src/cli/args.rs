@@ -12,6 +12,7 @@ use crate::standin::args::StandinArgs;
 ///
 /// Reads prompts/N_prompt.txt, writes outputs/N_output.txt, keeps usage.md. Alone it is `promptmill run`: it sends what is not up to date, as
 /// fast as the limits allow, and waits where they ask for it. Run it again after any stop: nothing is paid for twice.
+#[expect(clippy::doc_markdown, reason = "it is the help text, and a terminal shows backticks as they are")]
 #[derive(Parser, Debug)]
 #[command(name = "promptmill", version, args_conflicts_with_subcommands = true, max_term_width = 80)]
 #[command(
@@ -54,6 +55,7 @@ pub struct SettingsArgs {
 }
 
 /// What `run` takes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     /// Ask the built-in stand-in instead of the API: no key, no network, no cost

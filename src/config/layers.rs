@@ -1,6 +1,6 @@
 //! Layers of settings and their merge: whatever stands in a higher layer hides the lower ones, key by key.
 //!
-//! Pure: [`super::load`] reads the environment and the files and hands their text in.
+//! Pure: [`mod@super::load`] reads the environment and the files and hands their text in.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

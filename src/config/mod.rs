@@ -1,7 +1,7 @@
 //! Which settings hold: flags over environment over file over defaults.
 //!
 //! [`keys`] holds the one table from which flags, variables, TOML keys, help and the README's table are made. [`layers`],
-//! [`file`], [`value`] and [`settings`] are pure; [`load`] alone reads the environment and the settings files. Nothing here
+//! [`mod@file`], [`value`] and [`settings`] are pure; [`mod@load`] alone reads the environment and the settings files. Nothing here
 //! looks at prompts, outputs or the ledger.
 
 pub mod api_key;

@@ -1,7 +1,7 @@
 //! The one event loop: carries out the machine's actions, feeds what comes of them back, and arms one timer.
 //!
 //! It decides nothing. `select!` only gathers the next input; the machine answers it at once. Requests are tasks of this loop, files are read and
-//! written by a small pool ([`disk`]), and the store has a thread of its own ([`keeper`]), so that many requests share one transaction.
+//! written by a small pool (`disk`), and the store has a thread of its own (`keeper`), so that many requests share one transaction.
 
 mod disk;
 mod keeper;

@@ -28,7 +28,7 @@ pub struct Price {
     /// `None` where the address belongs to no provider of the table.
     base_url: Option<String>,
     at: DateTime<Utc>,
-    /// US dollars per token, for requests of up to [`ONE_RATE_UP_TO`] input tokens.
+    /// US dollars per token, for requests of up to `ONE_RATE_UP_TO` input tokens.
     input_per_token: f64,
     output_per_token: f64,
 }

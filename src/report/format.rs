@@ -52,7 +52,7 @@ mod tests {
         for (number, text) in
             [(0_u64, "0"), (999, "999"), (1_000, "1,000"), (300_000, "300,000"), (1_234_567, "1,234,567")]
         {
-            assert_eq!(count(number as u64), text);
+            assert_eq!(count(number), text);
         }
         assert_eq!(
             (counted(1, "prompt"), counted(1_000, "prompt")),

@@ -1,6 +1,6 @@
 //! The built-in stand-in API: an HTTP server on loopback that answers as the real one does, without a model.
 //!
-//! `--offline`, `promptmill standin` and the tests use it. Its answers are text made from the prompt ([`answer`]), its
+//! `--offline`, `promptmill standin` and the tests use it. Its answers are text made from the prompt ([`mod@answer`]), its
 //! `usage` is what the tokenizer counts, its limits are continuous token buckets ([`bucket`]) and its faults are drawn
 //! from a seed ([`fault`]). What is said, and when, is decided without I/O; [`server`] alone touches the network.
 //!

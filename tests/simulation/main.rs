@@ -9,6 +9,8 @@
     clippy::cast_possible_wrap,
     reason = "simulated amounts are far below where a cast loses anything"
 )]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::struct_excessive_bools, reason = "what holds of a simulated world is many yes or no")]
 
 mod laws;
 mod server;

@@ -364,7 +364,7 @@ impl World {
     /// A delay around `mean`: bounded by twice that in a tame seed, else with a long tail.
     fn delay(&mut self, mean: u64) -> u64 {
         let delay = if self.case.tame {
-            self.random.u64(..=mean * 2 - 1)
+            self.random.u64(..mean * 2)
         } else {
             let tail = if self.random.u8(..100) == 0 { self.random.u64(1..1_000) } else { 1 };
             (-(1.0 - self.random.f64()).ln() * mean as f64) as u64 * tail
@@ -553,7 +553,7 @@ impl World {
                 self.push(self.run, delay, Happening::Wake(self.wake));
             }
             Action::Say(event) => self.said(now, &event),
-            Action::End(ending) => self.ended(ending),
+            Action::End(ending) => self.ended(&ending),
         }
     }
 
@@ -737,13 +737,13 @@ impl World {
         self.feed(Input::Start);
     }
 
-    fn ended(&mut self, ending: Ending) {
+    fn ended(&mut self, ending: &Ending) {
         let now = self.now();
         let machine = self.machine.as_ref().expect("it ends");
         let dropped = machine.in_flight() > 0 || self.asking || self.recording;
         if !dropped && !self.store_broke {
-            self.laws.ends(machine.jobs().len(), machine.tally(), self.journalled, &ending);
-        } else if ending != Ending::Interrupted && !self.store_broke {
+            self.laws.ends(machine.jobs().len(), machine.tally(), self.journalled, ending);
+        } else if *ending != Ending::Interrupted && !self.store_broke {
             self.laws.stuck("it ends although something is under way");
         }
         match ending {
@@ -773,7 +773,7 @@ impl World {
             let status = self.store.known().get(&id).map(|known| known.status);
             let done = status == Some(Status::Done) || self.adopted.contains(&id);
             self.laws.output(number, done, self.outputs.get(&id));
-            if !done && self.outputs.get(&id).is_none() {
+            if !done && !self.outputs.contains_key(&id) {
                 self.laws.stuck(&format!("prompt {number} has no output at the end: {status:?}"));
             }
         }
