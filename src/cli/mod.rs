@@ -9,12 +9,15 @@ mod settings;
 mod status;
 mod watch;
 
+use std::io::Write as _;
+
 use clap::Parser;
 
 use args::{Cli, Command};
 pub use exit::{Exit, Failure};
 
 use crate::config::Environment;
+use crate::report::terminal::tell;
 
 /// Runs the command line of this process. Every error has been told when it returns.
 #[must_use]
@@ -37,9 +40,18 @@ pub fn main() -> Exit {
         Command::Standin(args) => standin(args),
     };
     ended.unwrap_or_else(|failure| {
-        eprintln!("error: {failure}");
+        tell(&format!("error: {failure}"));
         failure.exit()
     })
+}
+
+/// Prints a command's result to stdout. A reader that has read enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
 }
 
 fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {

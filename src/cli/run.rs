@@ -1,6 +1,6 @@
 //! `promptmill run`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::args::RunArgs;
 use super::prepare::Prepared;
 use super::watch::Watcher;
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::clock::{Clock, Mono, Now};
 use crate::config::{Concurrency, Environment, needs_key};
 use crate::count::Tokenizer;
@@ -19,7 +19,7 @@ use crate::plan::Plan;
 use crate::plan::price::Price;
 use crate::record::FaceFound;
 use crate::record::entry::{Fingerprinter, Known, Status};
-use crate::record::sqlite::{Found, RunInfo, SqliteStore};
+use crate::record::sqlite::{Found, RunInfo, SqliteStore, state_file};
 use crate::report::event::Event;
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::summary::{Summary, Tally};
@@ -60,10 +60,7 @@ impl Run<'_> {
         let scan = self.prepared.scan()?;
         self.warn();
         if scan.prompts.is_empty() {
-            let prompts = self.prepared.settings.prompts.display();
-            self.watcher
-                .terminal
-                .say(&format!("no prompts in {prompts}: put text into 1_prompt.txt, 2_prompt.txt, ... there"));
+            self.watcher.terminal.say(&self.prepared.nothing_selected(&scan));
         } else if !self.args.offline && self.prepared.key.is_none() && needs_key(&self.prepared.settings.base_url) {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
         }
@@ -82,7 +79,7 @@ impl Run<'_> {
         let plan = plan?;
         if plan.jobs.is_empty() && plan.adopted.is_empty() {
             store.write_face(&self.clock.now())?;
-            return self.close(&plan, &Tally::default(), &Ending::Complete, &mut store, false);
+            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, &mut store, false));
         }
         let info = RunInfo {
             outputs,
@@ -107,6 +104,7 @@ impl Run<'_> {
 
     fn open_store(&mut self, now: &Now) -> Result<SqliteStore, Failure> {
         let settings = &self.prepared.settings;
+        let has_history = state_file(&settings.ledger).exists();
         let mut store = SqliteStore::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
         let ledger = settings.ledger.display().to_string();
         if self.args.reset_usage {
@@ -115,9 +113,13 @@ impl Run<'_> {
             self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
         } else if let FaceFound::Edited(face) = store.take_edit(now)? {
             let minute = face.minute;
+            let why = if has_history { "was edited" } else { "has no history beside it" };
             self.watcher.terminal.say(&format!(
-                "{ledger} was edited; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
-                count(minute.tokens), count(minute.requests), count(face.day_tokens), face.date
+                "{ledger} {why}; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
+                count(minute.tokens),
+                count(minute.requests),
+                count(face.day_tokens),
+                face.date
             ));
         }
         Ok(store)
@@ -262,7 +264,7 @@ impl Run<'_> {
                 if let Err(error) = store.write_face(&self.clock.now()) {
                     self.warning(error.to_string());
                 }
-                self.close(&plan, &tally, &ending, &mut store, true)
+                Ok(self.close(&plan, &tally, &ending, &mut store, true))
             }
             None => Ok(Exit::SomeFailed),
         }
@@ -280,14 +282,7 @@ impl Run<'_> {
     }
 
     /// Prints the closing line and what is to be known beside it.
-    fn close(
-        &mut self,
-        plan: &Plan,
-        tally: &Tally,
-        ending: &Ending,
-        store: &mut SqliteStore,
-        ran: bool,
-    ) -> Result<Exit, Failure> {
+    fn close(&mut self, plan: &Plan, tally: &Tally, ending: &Ending, store: &mut SqliteStore, ran: bool) -> Exit {
         let exit = Exit::of(ending, tally.failed + tally.kept);
         let summary = Summary {
             prompts: plan.prompts(),
@@ -305,7 +300,7 @@ impl Run<'_> {
         self.watcher.terminal.end();
         if self.args.json {
             self.watcher.tell(&Event::Summary(summary));
-            return Ok(exit);
+            return exit;
         }
         if !self.args.quiet {
             for line in remarks(&summary) {
@@ -315,8 +310,11 @@ impl Run<'_> {
         if let Some(reason) = &summary.stopped_by {
             self.watcher.terminal.say(&format!("ended early: {reason}"));
         }
-        writeln!(std::io::stdout().lock(), "{summary}").map_err(Failure::Output)?;
-        Ok(exit)
+        // The run has ended as it has ended, whoever reads of it.
+        if let Err(error) = print(&format!("{summary}\n")) {
+            self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
+        }
+        exit
     }
 }
 
@@ -338,6 +336,7 @@ fn stopped_by(ending: &Ending) -> Option<String> {
     match ending {
         Ending::Complete => None,
         Ending::Stopped { class, message, .. } => {
+            let message = message.trim_end_matches('.');
             Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
         }
         Ending::DayLimit => Some("a day limit is reached; run again after midnight".to_owned()),
@@ -427,7 +426,12 @@ fn start_log(verbose: u8) {
         .with_default(LevelFilter::WARN)
         .with_target("promptmill", level)
         .with_target("async_openai", LevelFilter::OFF);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        // What cannot be logged would be said with a panicking print.
+        .log_internal_errors(false);
     // A second start in one process (a test) keeps the first.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::args::StatusArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{Clock, Now};
@@ -63,7 +63,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
     } else {
         report.text()
     };
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::Output)?;
+    print(&text)?;
     Ok(Exit::Done)
 }
 
@@ -106,7 +106,7 @@ impl Report {
         for Line { limit, used, most, frees_in_seconds, free_in_seconds } in &self.limits {
             let most = most.map_or("no limit".to_owned(), |most| format!("of {}", count(most)));
             let frees = match (frees_in_seconds, free_in_seconds) {
-                (Some(first), Some(all)) if (all - first).abs() < 0.05 => format!(", free in {}", seconds(*all)),
+                (Some(first), Some(all)) if seconds(*first) == seconds(*all) => format!(", free in {}", seconds(*all)),
                 (Some(first), Some(all)) => {
                     format!(", begins to free in {}, all free in {}", seconds(*first), seconds(*all))
                 }

@@ -1,5 +1,6 @@
 //! Tells a person how a run goes, on stderr: a bar on a terminal, plain lines elsewhere. The one owner of stderr while a run goes on.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
@@ -26,6 +27,12 @@ pub enum Verbosity {
     Normal,
     /// Each answer and each retry too.
     Verbose,
+}
+
+/// Prints a line to stderr. That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money.
+pub fn tell(line: &str) {
+    // There is nowhere left to say it.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The person's view of a run.
@@ -60,8 +67,8 @@ impl Terminal {
     /// Says something that is worth a line.
     pub fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| tell(line)),
+            None => tell(line),
         }
     }
 
@@ -91,7 +98,7 @@ impl Terminal {
         } else if self.verbosity >= Verbosity::Normal && now >= self.next_line {
             self.next_line = now.plus(LINE_EVERY);
             let tally = machine.tally();
-            eprintln!("{}/{} {}", tally.done + tally.failed, machine.jobs().len(), self.status(machine, now));
+            tell(&format!("{}/{} {}", tally.done + tally.failed, machine.jobs().len(), self.status(machine, now)));
         }
     }
 
@@ -139,12 +146,17 @@ impl Terminal {
     fn line(&self, event: &Event) -> Option<(Verbosity, String)> {
         Some(match event {
             Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
+                let how = if *to_send == 0 {
+                    String::new()
+                } else {
+                    let tokens = count(*input_tokens);
+                    format!(" with {tokens} input tokens to {model}, at most {concurrency} at a time")
+                };
                 let line = format!(
-                    "{}: {} up to date, {} to send with {} input tokens to {model}, at most {concurrency} at a time",
+                    "{}: {} up to date, {} to send{how}",
                     counted(*prompts, "prompt"),
                     count(*up_to_date as u64),
                     count(*to_send as u64),
-                    count(*input_tokens),
                 );
                 (Verbosity::Normal, line)
             }
