@@ -46,8 +46,8 @@ impl Prepared {
         builder.prefix(PREFIX).suffix(SUFFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder_of(path))?;
-        file.write_all(contents)?;
+        let mut file = builder.tempfile_in(folder_of(path)).map_err(plain)?;
+        file.write_all(contents).map_err(plain)?;
         file.as_file().sync_all()?;
         let identity = FileIdentity::of(&file.as_file().metadata()?);
         Ok(Self { file, identity })
@@ -63,6 +63,12 @@ impl Prepared {
     pub fn place(self, path: &Path) -> io::Result<()> {
         self.file.persist(path).map(drop).map_err(|error| error.error)
     }
+}
+
+/// The system's error alone: tempfile adds the temporary file's path, which tells a person nothing.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(std::error::Error::source).and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Writes the whole of `contents` to `path`, or leaves `path` as it was.

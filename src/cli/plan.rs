@@ -1,14 +1,13 @@
 //! `promptmill plan`.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use chrono::Local;
 use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::LimitName;
 use crate::clock::{Clock, Day, Now};
@@ -21,6 +20,7 @@ use crate::plan::{OverBatch, Plan};
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{Found, SqliteStore};
 use crate::report::format::{count, counted, dollars, span};
+use crate::report::terminal::tell;
 use crate::run::{Job, OutputEstimate};
 
 /// What a plan says; its JSON is one line.
@@ -65,14 +65,18 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
     let (ledger, found) = match store {
         Some(mut store) => {
-            let found = store.find(&prepared.outputs_name(), &settings.template.model)?;
+            let mut found = store.find(&prepared.outputs_name(), &settings.template.model)?;
+            found.count_kept_as_done();
             (store.preview(&now)?, found)
         }
         None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default()),
     };
     let plan = prepared.plan(&scan.prompts, &found, args.force)?;
     for warning in &prepared.warnings {
-        eprintln!("warning: {warning}");
+        tell(&format!("warning: {warning}"));
+    }
+    if scan.prompts.is_empty() {
+        tell(&prepared.nothing_selected(&scan));
     }
     let (plan, refused) = match plan {
         Ok(plan) => (plan, None),
@@ -85,10 +89,11 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     };
     let expected = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
     let report = Report::new(&prepared, &plan, refused.is_some(), ledger, expected, &now);
-    let print = if args.json { report.json() } else { report.text(&prepared, &now, args.verbose > 0) };
-    std::io::stdout().lock().write_all(print.as_bytes()).map_err(Failure::Output)?;
+    let text = if args.json { report.json() } else { report.text(&prepared, &now, args.verbose > 0) };
+    print(&text)?;
     match refused {
         Some(refused @ OverBatch { .. }) => Err(refused.into()),
+        None if report.left_pending_by_day_limit > 0 => Ok(Exit::DayLimit),
         None if report.will_fail > 0 => Ok(Exit::SomeFailed),
         None => Ok(Exit::Done),
     }
@@ -199,7 +204,11 @@ impl Report {
             String::new()
         };
         match self.waits_for {
-            None => format!("time:   no limit binds, all requests leave at once{pending}"),
+            None if self.left_pending_by_day_limit > 0 => format!(
+                "time:   a day limit leaves {} pending until midnight; the others leave at once",
+                count(self.left_pending_by_day_limit as u64)
+            ),
+            None => "time:   no limit binds, all requests leave at once".to_owned(),
             Some(limit) => format!(
                 "time:   {limit} binds, {}; the last request leaves after {} ({end}){pending}",
                 counted(self.waits, "wait"),

@@ -13,7 +13,7 @@ use crate::plan::{OverBatch, Plan, PlanRules};
 use crate::record::sqlite::Found;
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
-use crate::write::target;
+use crate::write::target::{self, OutputFile};
 
 /// The settings of a command.
 pub(super) struct Prepared {
@@ -42,6 +42,21 @@ impl Prepared {
         Ok(scan)
     }
 
+    /// What to say where no prompt is selected.
+    pub(super) fn nothing_selected(&self, scan: &Scan) -> String {
+        let Settings { prompts, range, only, .. } = &self.settings;
+        let prompts = prompts.display();
+        match only {
+            Some(only) => {
+                format!("no prompts in {prompts} with text and a number in --only {only} (and in --range {range})")
+            }
+            None if !scan.out_of_range.is_empty() => {
+                format!("no prompts in {prompts} with text and a number in --range {range}")
+            }
+            None => format!("no prompts in {prompts}: put text into 1_prompt.txt, 2_prompt.txt, ... there"),
+        }
+    }
+
     /// What plans keep to.
     pub(super) fn plan_rules(&self) -> PlanRules {
         let Settings { limits, template, split, .. } = &self.settings;
@@ -61,7 +76,10 @@ impl Prepared {
         force: bool,
     ) -> Result<Result<Plan, OverBatch>, Failure> {
         let Settings { prompts, outputs, template, .. } = &self.settings;
-        let on_disk = target::list(outputs)?;
+        let mut on_disk = target::list(outputs)?;
+        for answer in &found.kept {
+            on_disk.insert(answer.prompt, OutputFile { bytes: answer.text.len() as u64, modified_ms: 0 });
+        }
         let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
         let survey = Survey {
             prompts,
@@ -82,8 +100,10 @@ impl Prepared {
             ));
         }
         if let Ok(Plan { protected: protected @ 1.., .. }) = plan {
-            self.warnings
-                .push(format!("{protected} prompts have answers from a real API; a rehearsal leaves them alone"));
+            let answers = if protected == 1 { "1 answer is".to_owned() } else { format!("{protected} answers are") };
+            self.warnings.push(format!(
+                "{answers} not known to be the stand-in's, and may have been paid for: --offline leaves them alone"
+            ));
         }
         Ok(plan)
     }

@@ -153,12 +153,22 @@ pub trait Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The folder of the state file cannot be made.
-    #[error("cannot make the state folder {path}: {source}; make it writable, or name another place with --ledger")]
+    #[error(
+        "cannot make the state folder {path}: {source}; make room for it there, or name another place with --ledger"
+    )]
     Folder {
         /// The folder.
         path: std::path::PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// The state folder or file is marked read-only.
+    #[error(
+        "{path} is read-only, and what is sent must be noted there; make it writable (chmod u+w), or name another place with --ledger"
+    )]
+    ReadOnly {
+        /// The folder or file.
+        path: std::path::PathBuf,
     },
     /// The database answers with an error.
     #[error("the state file {path} cannot be used: {source}{}", hint(source))]

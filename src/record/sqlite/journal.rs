@@ -40,6 +40,17 @@ pub struct Found {
     pub latest_output_tokens: Vec<u64>,
 }
 
+impl Found {
+    /// What a look without writing must see: a run writes the kept answers before it decides what to send.
+    pub fn count_kept_as_done(&mut self) {
+        for answer in &self.kept {
+            if let Some(known) = self.known.get_mut(&answer.prompt) {
+                known.status = Status::Done;
+            }
+        }
+    }
+}
+
 /// A request whose fate is not known.
 #[derive(Clone, Debug)]
 pub struct LostRequest {

@@ -41,7 +41,7 @@ pub struct SqliteStore {
 #[must_use]
 pub fn state_file(ledger_file: &Path) -> PathBuf {
     let stem = ledger_file.file_stem().unwrap_or_default();
-    folder_of(ledger_file).join(".promptmill").join(stem).with_extension("db")
+    ledger_file.with_file_name(".promptmill").join(stem).with_extension("db")
 }
 
 impl SqliteStore {
@@ -52,6 +52,12 @@ impl SqliteStore {
         let path = state_file(ledger_file);
         let folder = folder_of(&path);
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        for path in [folder, &path] {
+            // The mode is a person's wish, also where the system would let us (as root).
+            if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().readonly()) {
+                return Err(StoreError::ReadOnly { path: path.to_owned() });
+            }
+        }
         let connection = schema::open(&path)?;
         let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
         store.read(now)?;
