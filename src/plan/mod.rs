@@ -9,6 +9,7 @@ use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
+use crate::report::format::count;
 use crate::run::{Doom, Job, doom};
 use standing::{Standing, Why};
 
@@ -58,8 +59,9 @@ pub struct Plan {
 /// The batch limit refuses a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "refused: the prompts to send have {total} input tokens, over tokens_per_batch of {limit}. Nothing was sent. \
-     Send them in several batches with --split, choose fewer with --only, or raise the limit with --tokens-per-batch"
+    "refused: the prompts to send have {} input tokens, over tokens_per_batch of {}. Nothing was sent. \
+     Send them in several batches with --split, choose fewer with --only, or raise the limit with --tokens-per-batch",
+    count(*.total), count(*.limit)
 )]
 pub struct OverBatch {
     /// Input tokens of all prompts to send.
@@ -220,7 +222,7 @@ mod tests {
         let doomed: Vec<_> = plan.jobs.iter().map(|job| job.doomed.as_ref().map(|doom| doom.message.clone())).collect();
         assert_eq!(doomed[0], None);
         assert!(
-            doomed[1].as_ref().is_some_and(|message| message.contains("1001 tokens") && message.contains("1000")),
+            doomed[1].as_ref().is_some_and(|message| message.contains("1,001 tokens") && message.contains("1,000")),
             "{doomed:?}"
         );
     }

@@ -10,6 +10,7 @@ use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
 use crate::record::{Ended, Finished, Reservation};
 use crate::report::event::Event;
+use crate::report::format::count;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
 use crate::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
@@ -219,5 +220,8 @@ pub fn doom(too_large: &TooLarge) -> Doom {
         LimitName::ContextWindow => "shorten the prompt, or choose a model that takes more".to_owned(),
         _ => format!("shorten the prompt, or raise {limit}"),
     };
-    Doom { class: "too_large", message: format!("{asked} tokens are over the {limit} of {most}; {advice}") }
+    Doom {
+        class: "too_large",
+        message: format!("{} tokens are over the {limit} of {}; {advice}", count(*asked), count(*most)),
+    }
 }

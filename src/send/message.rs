@@ -100,7 +100,9 @@ fn key_at(text: &str, inside_word: bool) -> Option<usize> {
     let bearer = || {
         let token = text.strip_prefix("Bearer ")?;
         let end = token.find(' ').unwrap_or(token.len());
-        (end > 0).then_some(text.len() - token.len() + end)
+        // "using Bearer auth" is prose.
+        let is_prose = ["auth", "authentication", "token"].contains(&&token[..end]);
+        (end > 0 && !is_prose).then_some(text.len() - token.len() + end)
     };
     if inside_word {
         return known;
@@ -140,6 +142,7 @@ mod tests {
             ("key=gsk_abcdefghijkl", "key=[key]"),
             ("key: gsk_abcdefghijkl", "key: [key]"),
             ("Authorization: Bearer abc.def", "Authorization: [key]"),
+            ("a header using Bearer auth (see", "a header using Bearer auth (see"),
             ("mykey12****7890 is wrong", "[key] is wrong"),
             ("sk-a\u{0}bcdefgh", "[key]"),
             ("a risk-averse task-force, sk-x", "a risk-averse task-force, sk-x"),

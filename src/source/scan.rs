@@ -16,8 +16,13 @@ pub enum ScanError {
         "there is no folder {0} with prompts: make it, put 1_prompt.txt, 2_prompt.txt, ... in it, or name another with --prompts"
     )]
     Missing(PathBuf),
+    /// It is no folder.
+    #[error("{0} is a file, not a folder with prompts: name the folder with --prompts")]
+    NotAFolder(PathBuf),
     /// The system does not let us.
-    #[error("the prompts folder {path} cannot be read: {source}")]
+    #[error(
+        "the prompts folder {path} cannot be read: {source}; let this user read it, or name another with --prompts"
+    )]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -45,6 +50,7 @@ pub struct Scan {
 pub fn scan(folder: &Path, range: &Range, only: Option<&Range>) -> Result<Scan, ScanError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ScanError::Missing(folder.to_owned()),
+        io::ErrorKind::NotADirectory => ScanError::NotAFolder(folder.to_owned()),
         _ => ScanError::Unreadable { path: folder.to_owned(), source },
     };
     let mut scan = Scan::default();

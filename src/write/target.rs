@@ -48,6 +48,12 @@ pub enum OutputsError {
         /// What the system says.
         source: io::Error,
     },
+    /// It is no folder.
+    #[error("{path} is a file, not a folder for outputs: move it away, or name another folder with --outputs")]
+    NotAFolder {
+        /// What stands in its place.
+        path: PathBuf,
+    },
     /// It is marked read-only.
     #[error("the outputs folder {path} is read-only; make it writable (chmod u+w), or name another with --outputs")]
     ReadOnly {
@@ -64,6 +70,15 @@ pub enum OutputsError {
     },
 }
 
+fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
+    move |source| match source.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            OutputsError::NotAFolder { path: folder.to_owned() }
+        }
+        _ => OutputsError::Unusable { path: folder.to_owned(), source },
+    }
+}
+
 /// The outputs folder, held by this run until dropped.
 ///
 /// The lock goes when its file is closed, also by a kill. The file stays: were it removed, a process that has just opened it and one that makes it
@@ -77,14 +92,14 @@ impl Outputs {
     /// Makes the folder where there is none, and keeps other runs out. Leftovers of a killed run are removed; `says` is how this run is named
     /// to a second one.
     pub fn hold(folder: &Path, says: &str) -> Result<Self, OutputsError> {
-        let unusable = |source| OutputsError::Unusable { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(unusable)?;
-        if fs::metadata(folder).map_err(unusable)?.permissions().readonly() {
+        let unusable = unusable(folder);
+        fs::create_dir_all(folder).map_err(&unusable)?;
+        if fs::metadata(folder).map_err(&unusable)?.permissions().readonly() {
             return Err(OutputsError::ReadOnly { path: folder.to_owned() });
         }
         let path = folder.join(LOCK);
         let mut lock =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(&unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -105,10 +120,10 @@ impl Outputs {
             lock.rewind()?;
             writeln!(lock, "{says}")
         };
-        tell(&mut lock).map_err(unusable)?;
-        atomic::remove_leftovers(folder).map_err(unusable)?;
+        tell(&mut lock).map_err(&unusable)?;
+        atomic::remove_leftovers(folder).map_err(&unusable)?;
         // What cannot be written now is found out before anything is paid for.
-        drop(atomic::Prepared::new(&folder.join("probe"), b"x").map_err(unusable)?);
+        drop(atomic::Prepared::new(&folder.join("probe"), b"x").map_err(&unusable)?);
         Ok(Self { _lock: lock })
     }
 }
@@ -124,7 +139,7 @@ pub struct OutputFile {
 
 /// The outputs on disk that hold something, by prompt; none where there is no folder.
 pub fn list(folder: &Path) -> Result<HashMap<PromptId, OutputFile>, OutputsError> {
-    let unusable = |source| OutputsError::Unusable { path: folder.to_owned(), source };
+    let unusable = unusable(folder);
     let mut outputs = HashMap::new();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -132,9 +147,9 @@ pub fn list(folder: &Path) -> Result<HashMap<PromptId, OutputFile>, OutputsError
         Err(error) => return Err(unusable(error)),
     };
     for entry in entries {
-        let entry = entry.map_err(unusable)?;
+        let entry = entry.map_err(&unusable)?;
         if let Some(id) = entry.file_name().to_str().and_then(id_of) {
-            let metadata = fs::metadata(entry.path()).map_err(unusable)?;
+            let metadata = fs::metadata(entry.path()).map_err(&unusable)?;
             if metadata.is_file() && metadata.len() > 0 {
                 let modified_ms = atomic::FileIdentity::of(&metadata).modified_ns / 1_000_000;
                 outputs.insert(id, OutputFile { bytes: metadata.len(), modified_ms });
