@@ -14,7 +14,7 @@ use crate::clock::{Clock, Mono, Now};
 use crate::config::{Concurrency, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
-use crate::model::Usage;
+use crate::model::{PromptId, Usage};
 use crate::plan::Plan;
 use crate::plan::price::Price;
 use crate::record::FaceFound;
@@ -64,6 +64,7 @@ impl Run<'_> {
         } else if !self.args.offline && self.prepared.key.is_none() && needs_key(&self.prepared.settings.base_url) {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
         }
+        self.warm_tokenizer(&scan.prompts);
         let now = self.clock.now();
         let says = format!("process {}, since {}", std::process::id(), now.wall.format("%Y-%m-%d %H:%M:%S UTC"));
         let _held = Outputs::hold(&self.prepared.settings.outputs, &says)?;
@@ -90,6 +91,17 @@ impl Run<'_> {
         store.start_run(&info, &self.clock.now())?;
         store.adopt(&plan.adopted, &self.clock.now())?;
         self.send(plan, store, found)
+    }
+
+    /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
+    /// prompt is to be counted. Where all are up to date, nothing is loaded.
+    fn warm_tokenizer(&self, prompts: &[PromptId]) {
+        let settings = &self.prepared.settings;
+        let last_is_there = prompts.last().is_none_or(|id| settings.outputs.join(target::file_name(*id)).exists());
+        if self.args.force || !last_is_there {
+            let tokenizer = Tokenizer::for_model(&settings.template.model);
+            std::thread::spawn(move || tokenizer.warm());
+        }
     }
 
     fn warn(&mut self) {

@@ -1,7 +1,6 @@
 //! `promptmill status`.
 
 use std::fmt::Write as _;
-use std::io::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};

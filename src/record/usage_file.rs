@@ -83,15 +83,12 @@ impl SqliteStore {
     ///
     /// The window's numbers count from the time of the edit, the day's only where its date is today.
     pub fn take_edit(&mut self, now: &Now) -> Result<FaceFound, UsageFileError> {
-        let Some(Edit { face, metadata, text }) = self.edit()? else { return Ok(FaceFound::Ours) };
         let path = self.ledger_file();
         // The mode is a person's wish, also where the system would let us (as root, or by the rename).
         if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().readonly()) {
             return Err(UsageFileError::ReadOnly { path: path.to_owned() });
         }
-        let Some((face, metadata)) = self.edited_face()? else { return Ok(FaceFound::Ours) };
-        // From here on it is known as what it says, and is no edit any more.
-        self.remember_face(&face.to_string(), FileIdentity::of(&metadata))?;
+        let Some(Edit { face, metadata, text }) = self.edit()? else { return Ok(FaceFound::Ours) };
         let used = self.used(now)?;
         let day = day_tokens(&face, now);
         let new = (face.minute, day) != (used.minute, used.day.tokens);
