@@ -269,7 +269,7 @@ impl Run<'_> {
         })?;
         runtime.shutdown_background();
         drop(standin);
-        let tally = machine.tally().clone();
+        let tally = machine.progress().tally.clone();
         plan.jobs = machine.into_jobs();
         match store {
             Some(mut store) => {

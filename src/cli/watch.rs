@@ -6,8 +6,8 @@ use crate::admit::usage_md::Face;
 use crate::drive::Watch;
 use crate::plan::price::Price;
 use crate::report::event::Event;
+use crate::report::summary::Progress;
 use crate::report::terminal::Terminal;
-use crate::run::Machine;
 
 /// Both views of a run.
 pub(super) struct Watcher {
@@ -40,7 +40,7 @@ impl Watcher {
 }
 
 impl Watch for Watcher {
-    fn event(&mut self, event: Event, _: &Machine) {
+    fn event(&mut self, event: Event) {
         if let (Event::Done { usage, .. }, Some(price)) = (&event, &self.price) {
             self.cost_usd += price.cost_usd(*usage);
         }
@@ -51,7 +51,7 @@ impl Watch for Watcher {
         self.terminal.face(face);
     }
 
-    fn tick(&mut self, machine: &Machine) {
-        self.terminal.tick(machine);
+    fn tick(&mut self, progress: Progress<'_>) {
+        self.terminal.tick(progress);
     }
 }

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_dotenv, from_text};
@@ -17,6 +16,7 @@ use super::layers::{Layer, Origin, environment_layer, merge, openai_layer};
 use super::settings::{Settings, within};
 use super::value::RawValue;
 use crate::model::Secret;
+use crate::send::client::is_loopback;
 
 /// The settings file that is read where none is named.
 pub const SETTINGS_FILE: &str = "promptmill.toml";
@@ -89,13 +89,10 @@ pub fn load(
     Ok(Loaded { settings, key, warnings })
 }
 
-/// Whether the server at `base_url` wants a key: not on loopback (`localhost`, `127.0.0.0/8`, `[::1]`).
+/// Whether the server at `base_url` wants a key: not on this machine (`localhost`, `127.0.0.0/8`, `[::1]`).
 #[must_use]
 pub fn needs_key(base_url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(base_url) else { return true };
-    let Some(host) = url.host_str() else { return true };
-    let host = host.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
-    !(host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback()))
+    !is_loopback(base_url)
 }
 
 fn settings_layer(config_file: Option<&Path>, dir: &Path) -> Result<Layer, ConfigError> {

@@ -21,6 +21,7 @@ use crate::model::{RequestTemplate, Secret, Usage};
 use crate::record::entry::Fingerprinter;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
+use crate::report::summary::Progress;
 use crate::run::{Action, Doom, Ending, Input, JobIndex, Machine};
 use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
@@ -66,11 +67,11 @@ pub struct Driven {
 /// Who watches a run.
 pub trait Watch {
     /// Something has happened.
-    fn event(&mut self, event: Event, machine: &Machine);
+    fn event(&mut self, event: Event);
     /// `usage.md` has been written, or would say this.
     fn face(&mut self, face: Face);
     /// Some time has passed.
-    fn tick(&mut self, machine: &Machine);
+    fn tick(&mut self, progress: Progress<'_>);
 }
 
 /// What comes back to the loop.
@@ -112,7 +113,7 @@ pub async fn drive(
                     }
                     Action::Write(job, content) => disk.write(job, machine.jobs()[job as usize].prompt, content),
                     Action::WakeAt(at) => wake = Some(at),
-                    Action::Say(event) => watch.event(event, &machine),
+                    Action::Say(event) => watch.event(event),
                     Action::End(ending) => {
                         requests.abort_all();
                         let store = keeper.stop();
@@ -145,7 +146,7 @@ pub async fn drive(
                     None
                 }
                 Back::Warning(message) => {
-                    watch.event(Event::Warning { message }, &machine);
+                    watch.event(Event::Warning { message });
                     None
                 }
             },
@@ -159,7 +160,7 @@ pub async fn drive(
             },
             Some(()) = interrupts.recv() => Some(Input::Interrupt),
             _ = ticks.tick() => {
-                watch.tick(&machine);
+                watch.tick(machine.progress());
                 None
             }
             () = tokio::time::sleep(sleep) => Some(Input::Wake),

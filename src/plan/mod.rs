@@ -10,7 +10,7 @@ use crate::admit::limits::{LimitName, Limits};
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
 use crate::report::format::count;
-use crate::run::{Doom, Job, doom};
+use crate::run::{Doom, Job};
 use standing::{Standing, Why};
 
 /// A prompt after the survey.
@@ -105,7 +105,7 @@ impl Plan {
                     plan.protected += 1;
                 }
                 Standing::Send(why) => {
-                    let doomed = rules.never(request.input_tokens).map(|too_large| doom(&too_large));
+                    let doomed = rules.never(request.input_tokens).map(|too_large| Doom::too_large(&too_large));
                     plan.job(prompt, request.fingerprint, request.input_tokens, why, doomed);
                 }
             }

@@ -59,6 +59,17 @@ impl Tally {
     }
 }
 
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Prompts that it has to bring to an end.
+    pub jobs: usize,
+    /// Requests at the server, and answers on their way to the disk.
+    pub in_flight: usize,
+    /// What it has done.
+    pub tally: &'a Tally,
+}
+
 /// How a run ended: every selected prompt is in one of four counts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {

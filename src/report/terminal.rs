@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{Event, WaitFor};
 use super::format::{count, counted, span};
+use super::summary::Progress;
 use crate::admit::limits::Limits;
 use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
 use crate::model::PromptId;
-use crate::run::Machine;
 use crate::send::answer::Finish;
 
 /// Between two lines of progress where there is no bar.
@@ -85,34 +85,34 @@ impl Terminal {
     }
 
     /// Shows how far the run is.
-    pub fn tick(&mut self, machine: &Machine) {
+    pub fn tick(&mut self, progress: Progress<'_>) {
         let now = self.clock.mono();
         if self.waiting.as_ref().is_some_and(|(_, until)| *until <= now) {
             self.waiting = None;
         }
         if let Some(bar) = &self.bar {
-            let tally = machine.tally();
-            bar.set_length(machine.jobs().len() as u64);
+            let tally = progress.tally;
+            bar.set_length(progress.jobs as u64);
             bar.set_position((tally.done + tally.failed) as u64);
-            bar.set_message(self.status(machine, now));
+            bar.set_message(self.status(progress, now));
         } else if self.verbosity >= Verbosity::Normal && now >= self.next_line {
             self.next_line = now.plus(LINE_EVERY);
-            let tally = machine.tally();
-            tell(&format!("{}/{} {}", tally.done + tally.failed, machine.jobs().len(), self.status(machine, now)));
+            let tally = progress.tally;
+            tell(&format!("{}/{} {}", tally.done + tally.failed, progress.jobs, self.status(progress, now)));
         }
     }
 
-    fn status(&self, machine: &Machine, now: Mono) -> String {
-        let tally = machine.tally();
+    fn status(&self, progress: Progress<'_>, now: Mono) -> String {
+        let tally = progress.tally;
         let ended = tally.done + tally.failed;
         let mut parts = Vec::new();
         // What matters most stands first: a narrow terminal cuts the end.
         match &self.waiting {
             Some((what, until)) => parts.push(format!("waiting {} for {what}", span(now.until(*until)))),
-            None if ended > 0 && ended < machine.jobs().len() => {
+            None if ended > 0 && ended < progress.jobs => {
                 let elapsed = self.started.until(now);
                 #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-                let left = elapsed.mul_f64((machine.jobs().len() - ended) as f64 / ended as f64);
+                let left = elapsed.mul_f64((progress.jobs - ended) as f64 / ended as f64);
                 parts.push(format!("about {} left", span(left)));
             }
             None => {}
@@ -120,7 +120,7 @@ impl Terminal {
         if tally.failed > 0 {
             parts.push(format!("{} failed", tally.failed));
         }
-        parts.push(format!("{} in flight", machine.in_flight()));
+        parts.push(format!("{} in flight", progress.in_flight));
         if let Some(face) = self.face {
             let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
             parts.push(format!("{}{of} tokens in this minute", count(face.minute.tokens)));

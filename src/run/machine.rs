@@ -4,16 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
-use super::outcome::doom;
 use super::throttle::Throttle;
-use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
+use super::{Action, Doom, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
 use crate::admit::ledger::Wait;
 use crate::clock::{Mono, Now};
 use crate::config::OnDayLimit;
 use crate::model::Usage;
 use crate::record::{Begun, Claim, Finished, Refusal, Reservation};
 use crate::report::event::{Event, WaitFor};
-use crate::report::summary::Tally;
+use crate::report::summary::{Progress, Tally};
 use crate::send::answer::Finish;
 
 /// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
@@ -156,16 +155,10 @@ impl Machine {
         self.jobs
     }
 
-    /// The counts of the run so far.
+    /// How far the run is.
     #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Requests at the server, and answers on their way to the disk.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
+    pub fn progress(&self) -> Progress<'_> {
+        Progress { jobs: self.jobs.len(), in_flight: self.in_flight, tally: &self.tally }
     }
 
     /// Takes in what has happened at `now`, and says what to do.
@@ -354,7 +347,7 @@ impl Machine {
             Some(Refusal::NotBefore(wait)) => self.block(now, wait, actions),
             Some(Refusal::Never(too_large)) => {
                 if let Some(job) = rest.next() {
-                    let doom = doom(&too_large);
+                    let doom = Doom::too_large(&too_large);
                     self.write_error(job, None, Usage::default(), doom.class, doom.message, actions);
                 }
             }

@@ -14,15 +14,17 @@ mod throttle;
 
 pub use estimate::OutputEstimate;
 pub use machine::Machine;
-pub use outcome::doom;
 
-use crate::admit::limits::Limits;
+use crate::admit::ledger::TooLarge;
+use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
 use crate::config::OnDayLimit;
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
+use crate::report::format::count;
+use crate::send::class;
 use crate::send::classify::{RunStop, Verdict};
 
 /// A job's place in the run, from 0; smaller goes first.
@@ -50,6 +52,20 @@ pub struct Doom {
     pub class: &'static str,
     /// What is wrong with it, and what to do.
     pub message: String,
+}
+
+impl Doom {
+    /// The failure of a prompt that is over a limit.
+    #[must_use]
+    pub fn too_large(too_large: &TooLarge) -> Self {
+        let TooLarge { limit, asked, most } = too_large;
+        let advice = match limit {
+            LimitName::ContextWindow => "shorten the prompt, or choose a model that takes more".to_owned(),
+            _ => format!("shorten the prompt, or raise {limit}"),
+        };
+        let message = format!("{} tokens are over the {limit} of {}; {advice}", count(*asked), count(*most));
+        Self { class: class::TOO_LARGE, message }
+    }
 }
 
 /// What a run keeps to.

@@ -3,14 +3,11 @@
 use std::cmp::Reverse;
 
 use super::machine::{Active, End, Machine, Recorded};
-use super::{Action, Content, Doom, Ending, Job, JobIndex, Unwritten};
-use crate::admit::ledger::TooLarge;
-use crate::admit::limits::LimitName;
+use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
 use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
 use crate::record::{Ended, Finished, Reservation};
 use crate::report::event::Event;
-use crate::report::format::count;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
 use crate::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
@@ -209,19 +206,5 @@ impl Machine {
             actions.push(Action::Say(Event::Stopping { reason: message.clone(), in_flight: self.in_flight }));
             self.stopping = Some(Ending::Store(message));
         }
-    }
-}
-
-/// The failure of a prompt that is over a limit.
-#[must_use]
-pub fn doom(too_large: &TooLarge) -> Doom {
-    let TooLarge { limit, asked, most } = too_large;
-    let advice = match limit {
-        LimitName::ContextWindow => "shorten the prompt, or choose a model that takes more".to_owned(),
-        _ => format!("shorten the prompt, or raise {limit}"),
-    };
-    Doom {
-        class: "too_large",
-        message: format!("{} tokens are over the {limit} of {}; {advice}", count(*asked), count(*most)),
     }
 }

@@ -429,11 +429,11 @@ impl World {
         let before = self.mono;
         let ready = self.ready.iter().any(|(&job, &at)| at <= before && machine.jobs()[job as usize].batch <= batch);
         Waiting {
-            in_flight: machine.in_flight(),
+            in_flight: machine.progress().in_flight,
             asks: self.asking,
             records: self.recording,
             ready,
-            room: machine.in_flight() < self.rules.concurrency,
+            room: machine.progress().in_flight < self.rules.concurrency,
         }
     }
 
@@ -740,9 +740,9 @@ impl World {
     fn ended(&mut self, ending: &Ending) {
         let now = self.now();
         let machine = self.machine.as_ref().expect("it ends");
-        let dropped = machine.in_flight() > 0 || self.asking || self.recording;
+        let dropped = machine.progress().in_flight > 0 || self.asking || self.recording;
         if !dropped && !self.store_broke {
-            self.laws.ends(machine.jobs().len(), machine.tally(), self.journalled, ending);
+            self.laws.ends(machine.jobs().len(), machine.progress().tally, self.journalled, ending);
         } else if *ending != Ending::Interrupted && !self.store_broke {
             self.laws.stuck("it ends although something is under way");
         }
