@@ -1,0 +1,207 @@
+//! A folder of prompts, and the built binary run in it: what the whole-binary tests share.
+//!
+//! The child's environment is empty but for `PATH` and `HOME`, so that nobody's key or settings reach a test.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use promptmill::admit::usage_md::Face;
+use promptmill::standin::{Fault, FaultKind, Logged, Options, Server, answer, digest};
+use serde_json::Value;
+
+/// The model that a run asks where nothing else is said.
+pub(crate) const MODEL: &str = "gpt-4o-mini";
+/// No wait of these tests is for its length: one that takes so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A stand-in that behaves as `options` say.
+pub(crate) fn serve(options: Options) -> Server {
+    Server::start_thread(options).expect("a server on loopback")
+}
+
+/// A fault that happens to every request.
+pub(crate) fn always(kind: FaultKind) -> Vec<Fault> {
+    vec![Fault { kind, share: 1.0 }]
+}
+
+/// What the server billed, in tokens.
+pub(crate) fn billed(log: &[Logged]) -> u64 {
+    log.iter().filter_map(|logged| logged.usage).map(|usage| usage.total()).sum()
+}
+
+/// The most requests that arrived in any span as long as `window`.
+pub(crate) fn most_in_a_window(log: &[Logged], window: Duration) -> usize {
+    let count = |first: usize| log[first..].partition_point(|logged| logged.arrived < log[first].arrived + window);
+    (0..log.len()).map(count).max().unwrap_or(0)
+}
+
+/// Looks until `seen` says yes.
+pub(crate) fn until(what: &str, mut seen: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !seen() {
+        assert!(started.elapsed() < PATIENCE, "{what}: not seen in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A folder with `prompts/`, thrown away at the end.
+pub(crate) struct Workspace {
+    folder: tempfile::TempDir,
+    prompts: BTreeMap<u64, String>,
+}
+
+impl Workspace {
+    /// With the prompts 1 to `number`, all different.
+    pub(crate) fn with_prompts(number: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("prompts")).expect("made");
+        let mut workspace = Self { folder, prompts: BTreeMap::new() };
+        for prompt in 1..=number {
+            workspace.write_prompt(prompt, &format!("Say something short about the number {prompt}.\n"));
+        }
+        workspace
+    }
+
+    /// Writes a prompt.
+    pub(crate) fn write_prompt(&mut self, prompt: u64, text: &str) {
+        fs::write(self.path(&format!("prompts/{prompt}_prompt.txt")), text).expect("written");
+        self.prompts.insert(prompt, text.to_owned());
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The binary with `args`, in this folder, in a clean environment.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_promptmill"));
+        command.current_dir(self.folder()).args(args).env_clear().env("HOME", self.folder());
+        command.env("PATH", option_env!("PATH").unwrap_or("/usr/bin:/bin"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// `promptmill run --json` against `server`, with `args`.
+    pub(crate) fn command_against(&self, server: &Server, args: &[&str]) -> Command {
+        let base_url = server.base_url();
+        let mut all = vec!["run", "--json", "--range", "all", "--base-url", &base_url];
+        all.extend(args);
+        self.command(&all)
+    }
+
+    /// Runs that to its end.
+    pub(crate) fn run_against(&self, server: &Server, args: &[&str]) -> Ended {
+        Ended::of(self.command_against(server, args).spawn().expect("started"))
+    }
+
+    /// The output of `prompt`; `None` where there is none.
+    pub(crate) fn output(&self, prompt: u64) -> Option<String> {
+        fs::read_to_string(self.path(&format!("outputs/{prompt}_output.txt"))).ok()
+    }
+
+    /// Every one of `prompts` has the stand-in's answer, byte for byte.
+    pub(crate) fn assert_answered(&self, prompts: impl IntoIterator<Item = u64>) {
+        for prompt in prompts {
+            assert_eq!(
+                self.output(prompt).as_deref(),
+                Some(&*answer(MODEL, &self.prompts[&prompt])),
+                "output {prompt}"
+            );
+        }
+    }
+
+    /// The prompts without an output.
+    pub(crate) fn without_output(&self) -> Vec<u64> {
+        self.prompts.keys().copied().filter(|&prompt| self.output(prompt).is_none()).collect()
+    }
+
+    /// The prompts of `log`, in the order of their arrival.
+    pub(crate) fn prompts_of(&self, log: &[Logged]) -> Vec<u64> {
+        let known: BTreeMap<u64, u64> =
+            self.prompts.iter().map(|(&prompt, text)| (digest(MODEL, text), prompt)).collect();
+        log.iter().filter_map(|logged| logged.prompt).map(|digest| known[&digest]).collect()
+    }
+
+    /// What `usage.md` says.
+    pub(crate) fn usage(&self) -> Face {
+        let text = fs::read_to_string(self.path("usage.md")).expect("usage.md");
+        Face::parse(&text).expect("six lines")
+    }
+
+    /// Temporary files that were left anywhere in the folder.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let folders = [self.folder().to_owned(), self.path("outputs"), self.path(".promptmill")];
+        let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        let paths = files.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).collect()
+    }
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; `None` where a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// The lines of `--json`.
+    pub(crate) events: Vec<Value>,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Waits for `child`.
+    pub(crate) fn of(child: Child) -> Self {
+        Self::from(child.wait_with_output().expect("it ends"))
+    }
+
+    /// Takes what a killed `child` had said; its last line may be cut.
+    pub(crate) fn of_killed(child: Child) -> Self {
+        let mut output = child.wait_with_output().expect("it ends");
+        let whole = output.stdout.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        output.stdout.truncate(whole);
+        Self::from(output)
+    }
+
+    /// The events of this name.
+    pub(crate) fn events(&self, name: &str) -> Vec<&Value> {
+        self.events.iter().filter(|event| event["event"] == name).collect()
+    }
+
+    /// The last event, which adds up.
+    pub(crate) fn summary(&self) -> &Value {
+        let last = self.events.last().unwrap_or_else(|| panic!("no events: {}", self.stderr));
+        assert_eq!(last["event"], "summary", "{}", self.stderr);
+        let count = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("{name} in {last}"));
+        assert_eq!(count("prompts"), count("done") + count("up_to_date") + count("failed") + count("pending"));
+        assert_eq!(last["exit_code"].as_i64(), self.code.map(i64::from));
+        last
+    }
+
+    /// `[done, up to date, failed, pending]` of the summary.
+    pub(crate) fn counts(&self) -> [u64; 4] {
+        let summary = self.summary();
+        ["done", "up_to_date", "failed", "pending"].map(|name| summary[name].as_u64().expect("a count"))
+    }
+
+    /// The exit code and the counts are these.
+    pub(crate) fn assert_ended(&self, code: i32, counts: [u64; 4]) {
+        assert_eq!((self.code, self.counts()), (Some(code), counts), "{}", self.stderr);
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+        let events = stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")));
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        Self { code: output.status.code(), events: events.collect(), stderr }
+    }
+}

@@ -1,0 +1,131 @@
+//! Runs that are ended from outside: killed, interrupted, interrupted twice.
+#![cfg(unix)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use common::{Ended, Workspace, always, billed, serve, until};
+use promptmill::standin::{FaultKind, Options};
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+/// The numbers of `N requests were in flight ...; M of their answers were on disk. The other K ...`.
+fn in_flight_at_the_kill(ended: &Ended) -> Option<[u64; 3]> {
+    let warning = ended.events("warning").into_iter().find_map(|event| {
+        event["message"].as_str().filter(|message| message.contains("in flight when the last run was killed"))
+    })?;
+    let numbers: Vec<u64> = warning.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    Some(numbers[..3].try_into().expect("three numbers"))
+}
+
+const PROMPTS: u64 = 300;
+const KILLS: usize = 50;
+const CONCURRENCY: u64 = 8;
+
+#[test]
+fn killed_at_fifty_moments_nothing_is_lost_and_only_what_was_in_flight_is_sent_again() {
+    let pace = Options { latency: Duration::from_millis(20), jitter: Duration::from_millis(40), ..Options::default() };
+    let server = serve(pace);
+    let workspace = Workspace::with_prompts(PROMPTS);
+    let concurrency = CONCURRENCY.to_string();
+    let args = ["--concurrency", &concurrency, "--requests-per-minute", "0"];
+    let mut random = fastrand::Rng::with_seed(20_261_122);
+    let (mut sent_again, mut told) = (0, 0);
+    let mut tell = |ended: &Ended| {
+        if let Some([lost, on_disk, again]) = in_flight_at_the_kill(ended) {
+            assert_eq!(lost, on_disk + again);
+            assert!(lost <= CONCURRENCY * 2 && again <= CONCURRENCY, "{lost} lost, {again} to be sent again");
+            sent_again += again;
+            told += 1;
+        }
+    };
+    for kill in 0..KILLS {
+        let before = server.log().len();
+        // Some moments lie before the first request, some in its crowd, most in the stream behind it.
+        let more = random.usize(0..22);
+        let delay = Duration::from_micros(random.u64(0..3_000));
+        let mut child = workspace.command_against(&server, &args).spawn().expect("started");
+        until("the server's log to grow", || {
+            let ended = child.try_wait().expect("a state");
+            assert!(ended.is_none(), "run {kill} ended by itself: {ended:?}");
+            server.log().len() >= before + more
+        });
+        std::thread::sleep(delay);
+        child.kill().expect("killed");
+        let ended = Ended::of_killed(child);
+        tell(&ended);
+    }
+    let last = workspace.run_against(&server, &args);
+    tell(&last);
+    assert_eq!(last.code, Some(0), "{}", last.stderr);
+    let [done, up_to_date, ..] = last.counts();
+    assert_eq!(done + up_to_date, PROMPTS);
+
+    workspace.assert_answered(1..=PROMPTS);
+    assert_eq!(workspace.leftovers(), Vec::<std::path::PathBuf>::new());
+    let log = server.log();
+    let requests = log.len() as u64;
+    println!("{requests} requests; {told} runs told of lost ones, {sent_again} in all; {done} done by the last run");
+    assert!(told > KILLS / 2, "only {told} runs told of what was in flight");
+    assert!(requests <= PROMPTS + sent_again, "{requests} requests, {sent_again} were in flight");
+    let used = workspace.usage().day_tokens;
+    assert!(used >= billed(&log), "usage.md says {used}, the server {}", billed(&log));
+    workspace.run_against(&server, &args).assert_ended(0, [0, PROMPTS, 0, 0]);
+    assert_eq!(server.log().len() as u64, requests);
+}
+
+#[test]
+fn an_interrupted_run_lets_what_is_in_flight_finish() {
+    let server = serve(Options { latency: Duration::from_millis(500), ..Options::default() });
+    let workspace = Workspace::with_prompts(40);
+    let child = workspace.command_against(&server, &["--concurrency", "8"]).spawn().expect("started");
+    until("a full house", || server.log().len() >= 8);
+    interrupt(&child);
+    let ended = Ended::of(child);
+    let sent = server.log().len() as u64;
+    ended.assert_ended(130, [sent, 0, 0, 40 - sent]);
+    assert!(sent < 40, "it was not stopped");
+    assert_eq!(ended.events("stopping").len(), 1, "{:?}", ended.events);
+    workspace.assert_answered(1..=sent);
+    assert_eq!(workspace.usage().day_tokens, billed(&server.log()));
+    workspace.run_against(&server, &[]).assert_ended(0, [40 - sent, sent, 0, 0]);
+    workspace.assert_answered(1..=40);
+    assert_eq!(server.log().len(), 40);
+}
+
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
+    let workspace = Workspace::with_prompts(20);
+    let mut child = workspace.command_against(&server, &["--concurrency", "5"]).spawn().expect("started");
+    until("a full house", || server.log().len() == 5);
+    interrupt(&child);
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("\"stopping\"") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).expect("a line"), 0, "it ended before it said that it stops");
+    }
+    interrupt(&child);
+    until("its end", || child.try_wait().expect("a state").is_some());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("the rest");
+    assert_eq!(child.wait().expect("ended").code(), Some(130));
+    let summary: serde_json::Value = serde_json::from_str(rest.lines().last().expect("a summary")).expect("JSON");
+    assert_eq!((summary["pending"].as_u64(), summary["exit_code"].as_u64()), (Some(20), Some(130)), "{summary}");
+    // They may have been billed: they count as used, and the next run says so.
+    assert!(workspace.usage().day_tokens >= billed(&server.log()));
+    server.set_options(Options::default());
+    let next = workspace.run_against(&server, &[]);
+    next.assert_ended(0, [20, 0, 0, 0]);
+    assert_eq!(in_flight_at_the_kill(&next), Some([5, 0, 5]), "{}", next.stderr);
+    assert_eq!(server.log().len(), 25);
+    workspace.assert_answered(1..=20);
+}
