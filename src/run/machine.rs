@@ -359,7 +359,10 @@ impl Machine {
     fn block(&mut self, now: &Now, wait: Wait, actions: &mut Vec<Action>) {
         let daily = wait.limit.is_daily();
         if daily && self.rules.on_day_limit == OnDayLimit::Exit {
-            if self.stopping.is_none() {
+            if self.in_flight > 0 || self.recording.is_some() || !self.finished.is_empty() {
+                // What is under way may use less than was reserved for it; when it is settled, `recorded` asks again.
+                self.blocked = Some(Blocked { ask_again: wait.until.min(now.mono.plus(RECHECK_DAY)) });
+            } else if self.stopping.is_none() {
                 actions.push(Action::Say(Event::Stopping {
                     reason: format!("{} is reached", wait.limit),
                     in_flight: self.in_flight,
