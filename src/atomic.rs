@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 const PREFIX: &str = ".promptmill-";
 const SUFFIX: &str = ".tmp";
@@ -84,14 +85,19 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Removes temporary files that a killed process left in `folder`; says how many.
 ///
-/// Call it only while no other process writes there.
-pub fn remove_leftovers(folder: &Path) -> io::Result<usize> {
+/// Where other processes may write there, `before` spares what is younger: it is about to be renamed.
+pub fn remove_leftovers(folder: &Path, before: Option<SystemTime>) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+        let is_old = || match before {
+            // Its owner may have renamed it in the meantime.
+            Some(before) => entry.metadata().and_then(|file| file.modified()).is_ok_and(|at| at < before),
+            None => true,
+        };
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && is_old() {
             fs::remove_file(entry.path())?;
             removed += 1;
         }
@@ -143,7 +149,10 @@ mod tests {
         for name in [".promptmill-abc.tmp", "1_output.txt", "notes.tmp"] {
             fs::write(folder.path().join(name), b"x").expect("written");
         }
-        assert_eq!(remove_leftovers(folder.path()).expect("removed"), 1);
+        let written =
+            fs::metadata(folder.path().join(".promptmill-abc.tmp")).expect("there").modified().expect("a time");
+        assert_eq!(remove_leftovers(folder.path(), Some(written)).expect("none is older"), 0);
+        assert_eq!(remove_leftovers(folder.path(), None).expect("removed"), 1);
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
     }
 }

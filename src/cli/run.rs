@@ -10,6 +10,8 @@ use super::args::RunArgs;
 use super::prepare::Prepared;
 use super::watch::Watcher;
 use super::{Exit, Failure, print};
+use super::{Exit, Failure};
+use crate::atomic::{folder_of, remove_leftovers};
 use crate::clock::{Clock, Mono, Now};
 use crate::config::{Concurrency, Environment, needs_key};
 use crate::count::Tokenizer;
@@ -33,6 +35,8 @@ use crate::write::target::{self, Outputs};
 const AUTO_CONCURRENCY: usize = 512;
 /// Open files that are not connections: outputs being written, the store, the terminal.
 const OTHER_FILES: usize = 64;
+/// A temporary file of `usage.md` that is older than this was left by a killed process.
+const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// Runs the prompts.
 pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -118,6 +122,9 @@ impl Run<'_> {
         let settings = &self.prepared.settings;
         let has_history = state_file(&settings.ledger).exists();
         let mut store = SqliteStore::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
+        // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
+        let old = (now.wall - LEFTOVER_AGE).into();
+        let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
         let ledger = settings.ledger.display().to_string();
         if self.args.reset_usage {
             let kept = store.reset_usage(now)?;
@@ -404,13 +411,17 @@ fn remarks(summary: &Summary) -> Vec<String> {
 /// Ctrl-C, and the polite kill.
 fn interrupts() -> std::io::Result<UnboundedReceiver<()>> {
     let (tell, interrupts) = unbounded_channel();
+    // Both are listened for from here on without a gap: one that came before the first listener would kill, one between two would be missed.
     #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let (mut interrupt, mut terminate) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
     tokio::spawn(async move {
         loop {
             #[cfg(unix)]
             let came = tokio::select! {
-                came = tokio::signal::ctrl_c() => came.is_ok(),
+                came = interrupt.recv() => came.is_some(),
                 came = terminate.recv() => came.is_some(),
             };
             #[cfg(not(unix))]
