@@ -129,3 +129,15 @@ fn a_second_interrupt_ends_it_at_once() {
     assert_eq!(server.log().len(), 25);
     workspace.assert_answered(1..=20);
 }
+
+#[test]
+fn what_a_killed_writer_of_usage_md_left_is_removed_once_it_is_old() {
+    let server = serve(Options::default());
+    let workspace = Workspace::with_prompts(1);
+    let (old, new) = (workspace.path(".promptmill-old.tmp"), workspace.path(".promptmill-new.tmp"));
+    std::fs::write(&new, "another process is about to rename it").expect("written");
+    let file = std::fs::File::create(&old).expect("made");
+    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000)).expect("set");
+    workspace.run_against(&server, &[]).assert_ended(0, [1, 0, 0, 0]);
+    assert_eq!(workspace.leftovers(), [new]);
+}

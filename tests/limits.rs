@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{MODEL, Workspace, billed, most_in_a_window, serve};
+use common::{MODEL, Workspace, assert_within, billed, serve};
 use promptmill::count::Tokenizer;
 use promptmill::standin::Options;
 
@@ -37,7 +37,7 @@ fn no_window_holds_more_than_the_limit_and_no_wait_is_for_nothing() {
     let log = server.log();
     assert_eq!(log.len(), 121);
     let window = Duration::from_secs(2);
-    assert!(most_in_a_window(&log, window) <= 40, "{} in one window", most_in_a_window(&log, window));
+    assert_within(40, window, &workspace.path("usage.md"), &log);
     // The 121st has to wait for three windows.
     let took = log[120].arrived - log[0].arrived;
     assert!(took <= 4 * window, "{took:?}");
@@ -115,8 +115,8 @@ fn a_day_limit_stops_the_run_where_it_is_told_to_exit() {
     assert_eq!(workspace.without_output().len() as u64, pending);
     let used = workspace.usage().day_tokens;
     assert_eq!(used, billed(&server.log()));
-    // What was reserved and not used is given back before the run gives up: less than one more reservation is left.
-    assert!((3_000 - 600..=3_000).contains(&used), "{used} of 3000 tokens, {done} done");
+    // What was reserved and not used is given back before the run gives up: hardly more than one request is left.
+    assert!((3_000 - 200..=3_000).contains(&used), "{used} of 3000 tokens, {done} done");
     // Nothing more fits today: again exit 5 at once, or a few smaller ones, never over.
     let again = workspace.run_against(&server, &["--tokens-per-day", "3000", "--on-day-limit", "exit"]);
     assert_eq!(again.code, Some(5), "{}", again.stderr);

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Ended, Workspace, always, billed, most_in_a_window, serve, until};
+use common::{Ended, Workspace, always, assert_within, billed, serve, until};
 use promptmill::standin::{FaultKind, Options};
 
 #[test]
@@ -24,8 +24,7 @@ fn two_processes_with_one_ledger_keep_its_limits_together() {
     second.assert_answered(1..=50);
     let log = server.log();
     assert_eq!(log.len(), 100);
-    let most = most_in_a_window(&log, Duration::from_secs(2));
-    assert!(most <= 25, "{most} in one window");
+    assert_within(25, Duration::from_secs(2), &first.path("usage.md"), &log);
     assert_eq!(first.usage().day_tokens, billed(&log));
     assert!(!second.path("usage.md").exists() && !second.path(".promptmill").exists());
 }
