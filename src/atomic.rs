@@ -68,8 +68,10 @@ impl Prepared {
 
 /// The system's error alone: tempfile adds the temporary file's path, which tells a person nothing.
 fn plain(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source).and_then(|inner| inner.downcast_ref::<io::Error>());
-    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+    match error.to_string().split_once(" at path ") {
+        Some((text, _)) => io::Error::new(error.kind(), text),
+        None => error,
+    }
 }
 
 /// Writes the whole of `contents` to `path`, or leaves `path` as it was.

@@ -66,7 +66,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError
     }
     let database = |source| StoreError::Database { path: path.to_owned(), source };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(database)?;
+    let connection = match untouched(path) {
+        Some(uri) => Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let connection = connection.map_err(database)?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(database)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(database)?;
     match found {
@@ -74,6 +78,20 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError
         FORMAT => Ok(Some(connection)),
         _ => Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
+}
+
+/// The address of a state file that nobody has open, to be read as it stands; `None` where there is a log to be read too.
+///
+/// Even a reader makes the log's files, and cannot remove them; a look should leave nothing behind. A run that starts in the meantime writes to its
+/// log, and to this file only at its end or after a thousand pages.
+fn untouched(path: &Path) -> Option<String> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if Path::new(&log).exists() {
+        return None;
+    }
+    let path = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Some(format!("file:{path}?immutable=1"))
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
