@@ -10,7 +10,6 @@ use super::args::RunArgs;
 use super::prepare::Prepared;
 use super::watch::Watcher;
 use super::{Exit, Failure, print};
-use super::{Exit, Failure};
 use crate::atomic::{folder_of, remove_leftovers};
 use crate::clock::{Clock, Mono, Now};
 use crate::config::{Concurrency, Environment, needs_key};

@@ -121,9 +121,7 @@ impl Outputs {
             writeln!(lock, "{says}")
         };
         tell(&mut lock).map_err(&unusable)?;
-        atomic::remove_leftovers(folder).map_err(&unusable)?;
-        tell(&mut lock).map_err(unusable)?;
-        atomic::remove_leftovers(folder, None).map_err(unusable)?;
+        atomic::remove_leftovers(folder, None).map_err(&unusable)?;
         // What cannot be written now is found out before anything is paid for.
         drop(atomic::Prepared::new(&folder.join("probe"), b"x").map_err(&unusable)?);
         Ok(Self { _lock: lock })
