@@ -142,7 +142,8 @@ fn a_bad_prompt_fails_alone() {
     assert!(workspace.read("outputs/7_output.txt").starts_with("ERROR: too_large: "));
     // Without its mark, the fourth is the same request as the first.
     assert_eq!(workspace.read("outputs/4_output.txt"), workspace.read("outputs/1_output.txt"));
-    let billed = server.log().iter().filter_map(|logged| logged.usage).map(|usage| usage.total()).sum::<u64>();
+    let billed =
+        server.log().iter().filter_map(|logged| logged.usage).map(promptmill::model::Usage::total).sum::<u64>();
     assert_eq!((server.log().len(), workspace.usage("tokens_within_day")), (5, billed));
 }
 
