@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::{MODEL, Workspace, assert_within, billed, serve};
 use promptmill::count::Tokenizer;
+use promptmill::report::format;
 use promptmill::standin::Options;
 
 #[test]
@@ -59,8 +60,8 @@ fn a_prompt_that_never_fits_fails_at_once_and_alone() {
     assert_eq!((&of_ends[0]["event"], of_ends[0]["prompt"].as_u64()), (&"failed".into(), Some(4)), "{of_ends:?}");
     assert!(ended.events("waiting").is_empty());
     let error = workspace.output(4).expect("a line");
-    assert!(error.starts_with("ERROR: too_large: ") && error.contains(" 6000"), "{error}");
-    let asked = error.split_whitespace().find_map(|word| word.parse::<u64>().ok()).expect("its size");
+    assert!(error.starts_with("ERROR: too_large: ") && error.contains(" 6,000"), "{error}");
+    let asked = error.split_whitespace().find_map(|word| word.replace(',', "").parse::<u64>().ok()).expect("its size");
     let text = Tokenizer::for_model(MODEL).count(&"word ".repeat(6_000));
     assert!((text..text + 20).contains(&asked), "{error}");
     assert_eq!(server.log().len(), 9);
@@ -78,7 +79,7 @@ fn over_the_batch_limit_it_refuses_or_sends_one_batch_after_the_other() {
     let refused = workspace.run_against(&server, &limit);
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     let total = 12 * (Tokenizer::for_model(MODEL).count(&format!("1 {}", "word ".repeat(300))) + 7);
-    for part in ["1000", "--split", &total.to_string()] {
+    for part in ["1,000", "--split", &format::count(total)] {
         assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
     }
     assert!(server.log().is_empty() && workspace.without_output().len() == 12);

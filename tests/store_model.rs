@@ -12,7 +12,7 @@ use promptmill::model::{PromptId, Usage};
 use promptmill::record::entry::{Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
-use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Store, UsageFileError};
+use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};
 use promptmill::send::answer::Finish;
 use proptest::prelude::*;
 
@@ -45,13 +45,21 @@ fn claim(prompt: u64, tokens: u64) -> Claim {
     Claim { prompt: PromptId(prompt), fingerprint: FINGERPRINT, attempt: 1, input_tokens: 1, tokens }
 }
 
+/// Heard of after the guard: every entry counts for the whole span.
+fn settlement((reservation, tokens): (Reservation, u64)) -> Settlement {
+    let heard = reservation.at().plus(std::time::Duration::from_secs(1));
+    Settlement { reservation, tokens, heard }
+}
+
 fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
+    let settled = settled.map(settlement);
     let usage = Usage { input_tokens: 5, output_tokens: 6 };
     let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
     Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
 }
 
 fn end(prompt: u64, ended: Ended, settled: Option<(Reservation, u64)>) -> Finished {
+    let settled = settled.map(settlement);
     Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
 }
 

@@ -78,6 +78,36 @@ pub struct Entry {
     pub at: Mono,
     /// What it counts.
     pub amount: Amount,
+    /// Requests of it that are not settled.
+    pub open: u64,
+    /// When the last of those settled was answered; `at` where none is.
+    pub heard: Mono,
+}
+
+impl Entry {
+    /// An amount that has arrived where it counts.
+    #[must_use]
+    pub fn settled(id: u64, at: Mono, amount: Amount) -> Self {
+        Self { id, at, amount, open: 0, heard: at }
+    }
+
+    /// When it leaves the window: see [`Limits::guard`].
+    fn leaves(&self, limits: &Limits) -> Mono {
+        let latest = self.at.plus(limits.guard());
+        let arrived = if self.open > 0 { latest } else { self.heard.min(latest) };
+        arrived.plus(limits.window)
+    }
+}
+
+/// The end of a request, for the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Tokens that were reserved.
+    pub reserved: u64,
+    /// Tokens that it used.
+    pub tokens: u64,
+    /// When its answer, or its failure, came.
+    pub heard: Mono,
 }
 
 /// What is used up at a moment.
@@ -147,9 +177,10 @@ impl Ledger {
             match self.entries.back_mut() {
                 Some(last) if last.id == id && last.at == now.mono => {
                     last.amount.add(asked);
+                    last.open += asked.requests;
                     self.minute.add(asked);
                 }
-                _ => self.enter(Entry { id, at: now.mono, amount: asked }),
+                _ => self.enter(Entry { id, at: now.mono, amount: asked, open: asked.requests, heard: now.mono }),
             }
         }
         answer
@@ -179,8 +210,9 @@ impl Ledger {
         }
     }
 
-    /// Replaces the reserved tokens of the entry `id`, admitted at `at` on `date`, by `tokens`. Requests stay as they are.
-    pub fn settle(&mut self, id: u64, at: Mono, date: NaiveDate, reserved: u64, tokens: u64) {
+    /// Settles one request of the entry `id`: its reserved tokens are replaced, and the entry counts from `heard` at the latest.
+    pub fn settle(&mut self, id: u64, at: Mono, date: NaiveDate, settled: Settled) {
+        let Settled { reserved, tokens, heard } = settled;
         if date == self.date {
             self.day.tokens = self.day.tokens.saturating_sub(reserved).saturating_add(tokens);
         }
@@ -188,6 +220,8 @@ impl Ledger {
         let entry = self.entries.range_mut(first..).take_while(|entry| entry.at == at).find(|entry| entry.id == id);
         if let Some(entry) = entry {
             entry.amount.tokens = entry.amount.tokens.saturating_sub(reserved).saturating_add(tokens);
+            entry.open = entry.open.saturating_sub(1);
+            entry.heard = entry.heard.max(heard);
             self.minute.tokens = self.minute.tokens.saturating_sub(reserved).saturating_add(tokens);
         }
     }
@@ -216,19 +250,25 @@ impl Ledger {
         Used { minute: self.minute, day: self.day, date: self.date }
     }
 
-    /// The entries of the window, oldest first, with the moment each leaves it.
-    pub fn leaving(&self) -> impl Iterator<Item = (Mono, Amount)> {
-        self.entries.iter().map(|entry| (entry.at.plus(self.limits.span()), entry.amount))
+    /// The amounts of the window with the moment each leaves it at the latest, in the order in which they leave.
+    #[must_use]
+    pub fn leaving(&self) -> Vec<(Mono, Amount)> {
+        let mut leaving: Vec<_> = self.entries.iter().map(|entry| (entry.leaves(&self.limits), entry.amount)).collect();
+        leaving.sort_by_key(|(leaves, _)| *leaves);
+        leaving
     }
 
     /// Lets go of what has left the window, and of yesterday.
     fn turn_to(&mut self, now: &Now) {
-        let span = self.limits.span();
-        while let Some(oldest) = self.entries.front()
-            && oldest.at.plus(span) <= now.mono
-        {
-            self.minute.remove(oldest.amount);
-            self.entries.pop_front();
+        let window = self.limits.window;
+        // An entry leaves a window after its admission at the earliest; the few that are past that are looked at one by one.
+        let past = self.entries.partition_point(|entry| entry.at.plus(window) <= now.mono);
+        for place in (0..past).rev() {
+            if self.entries[place].leaves(&self.limits) <= now.mono
+                && let Some(left) = self.entries.remove(place)
+            {
+                self.minute.remove(left.amount);
+            }
         }
         // A clock that steps back over midnight must not give the same day's tokens twice.
         if now.day.date > self.date {
@@ -240,22 +280,21 @@ impl Ledger {
     fn frees(&self, limit: LimitName, most: Option<u64>, asked: Amount, of: impl Fn(Amount) -> u64) -> Option<Wait> {
         let most = most?;
         let over = of(self.minute).saturating_add(of(asked)).checked_sub(most).filter(|&over| over > 0)?;
+        let leaving = self.leaving();
         let mut freed = 0;
-        for (leaves, amount) in self.leaving() {
-            freed += of(amount);
-            if freed >= over {
-                return Some(Wait { limit, until: leaves });
-            }
-        }
-        // Unreachable: what alone is over the limit was answered with `Never`; a wait for the last entry is safe.
-        self.leaving().last().map(|(until, _)| Wait { limit, until })
+        let enough = leaving.iter().find(|(_, amount)| {
+            freed += of(*amount);
+            freed >= over
+        });
+        // What alone is over the limit was answered with `Never`, so there is enough; a wait for the last entry is safe.
+        enough.or(leaving.last()).map(|(until, _)| Wait { limit, until: *until })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Day;
+    use crate::clock::{Day, nanos};
     use chrono::{DateTime, TimeDelta, Utc};
     use proptest::prelude::*;
     use std::time::Duration;
@@ -332,7 +371,7 @@ mod tests {
         let mut ledger = ledger(limits(100, 10));
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(1, Amount::request(40), &now(0));
-        ledger.settle(1, Mono(0), now(0).day.date, 60, 10);
+        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, tokens: 10, heard: Mono(1) });
         assert_eq!(ledger.used(&now(1)).minute, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.used(&now(1)).day, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.admit(2, Amount::request(50), &now(1)), Admission::Now);
@@ -342,19 +381,19 @@ mod tests {
         /// Law 1 and law 2, judged by an oracle that knows only the list of what was admitted when.
         #[test]
         fn never_over_and_never_late(
-            asks in prop::collection::vec((0u64..3_000, 1u64..70, 0u64..100), 1..120),
+            asks in prop::collection::vec((0u64..3_000, 1u64..70, 0u64..100, 0u64..200_000_000), 1..120),
             tokens in 70u64..200, requests in 1u64..6,
         ) {
             let limits = Limits { window: Duration::from_millis(640), ..limits(tokens, requests) };
-            let span = limits.span();
+            let (window, guard) = (limits.window, nanos(limits.guard()));
             let mut ledger = ledger(limits);
             let mut admitted: Vec<(u64, Amount)> = Vec::new();
             let mut at = 0;
-            for (id, (pause, ask, share)) in asks.into_iter().enumerate() {
+            for (id, (pause, ask, share, heard)) in asks.into_iter().enumerate() {
                 let id = id as u64;
                 at += pause * 100_000;
                 let in_window = |admitted: &[(u64, Amount)], at: u64| {
-                    admitted.iter().filter(|(then, _)| Mono(*then).plus(span).0 > at).fold((0, 0), |(t, r), (_, a)| (t + a.tokens, r + a.requests))
+                    admitted.iter().filter(|(then, _)| Mono(*then).plus(window).0 > at).fold((0, 0), |(t, r), (_, a)| (t + a.tokens, r + a.requests))
                 };
                 let fits = |admitted: &[(u64, Amount)], at: u64| {
                     let (t, r) = in_window(admitted, at);
@@ -365,8 +404,8 @@ mod tests {
                         prop_assert!(fits(&admitted, at), "over the limit at {at}");
                         // Settled at or below the reservation, as an answer within its estimate is.
                         let used = ask * share / 100;
-                        ledger.settle(id, Mono(at), now(at).day.date, ask, used);
-                        admitted.push((at, Amount::request(used)));
+                        ledger.settle(id, Mono(at), now(at).day.date, Settled { reserved: ask, tokens: used, heard: Mono(at + heard) });
+                        admitted.push((at + heard.min(guard), Amount::request(used)));
                     }
                     Admission::NotBefore(wait) => {
                         prop_assert!(!fits(&admitted, at), "late for nothing at {at}");

@@ -38,13 +38,20 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How long an amount counts after its admission: the window, and a little more for the way to the server.
-    ///
-    /// The server counts a request when it arrives, which is later than its admission by a delay that varies. Two requests admitted exactly a
-    /// window apart may arrive closer together than that; the guard (a 64th of the window, at most 250 ms) keeps them apart.
+    /// How long an amount counts after its admission at the most: the window and the guard.
     #[must_use]
     pub fn span(&self) -> Duration {
-        self.window.saturating_add((self.window / 64).min(Duration::from_millis(250)))
+        self.window.saturating_add(self.guard())
+    }
+
+    /// The most that an amount counts beyond the window, for its way to the server: an eighth of the window, at most 250 ms.
+    ///
+    /// The server counts a request when it arrives, which is later than its admission by a delay that varies: a flush to the disk, a connection.
+    /// Two requests admitted exactly a window apart may arrive closer together than that. An amount therefore counts for a window from the moment
+    /// its answer came, which is surely after its arrival, but no longer than the guard after its own window: an answer may take minutes.
+    #[must_use]
+    pub fn guard(&self) -> Duration {
+        (self.window / 8).min(Duration::from_millis(250))
     }
 
     /// The limit of this name; `None` where there is none, or it is not one of the settings here.

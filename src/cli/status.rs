@@ -68,7 +68,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
 
 fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
     let used = ledger.used(now);
-    let leaving: Vec<_> = ledger.leaving().collect();
+    let leaving = ledger.leaving();
     let in_window = |of: fn(&Amount) -> u64| {
         let mut moments =
             leaving.iter().filter(|(_, amount)| of(amount) > 0).map(|(at, _)| now.mono.until(*at).as_secs_f64());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Known, Status, Step, next_status};
-use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Store, StoreError};
-use crate::admit::ledger::{Admission, Amount, Ledger, Used};
+use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
+use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
 use crate::clock::Now;
 use crate::model::{PromptId, Usage};
 
@@ -81,8 +81,9 @@ impl Store for MemoryStore {
 
     fn finish(&mut self, finished: Vec<Finished>, _now: &Now) -> Result<(), StoreError> {
         for Finished { prompt, fingerprint, settled, ended } in finished {
-            if let Some((reservation, tokens)) = settled {
-                self.ledger.settle(reservation.entry, reservation.at, reservation.date, reservation.tokens, tokens);
+            if let Some(Settlement { reservation, tokens, heard }) = settled {
+                let settled = Settled { reserved: reservation.tokens, tokens, heard };
+                self.ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
             }
             let (step, status, bytes, usage) = match ended {
                 Ended::Done { usage, bytes, .. } => (Step::Done, Status::Done, bytes, usage),

@@ -81,6 +81,17 @@ pub enum Refusal {
     Never(TooLarge),
 }
 
+/// A reservation with what the request really used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its place in the ledger.
+    pub reservation: Reservation,
+    /// Input and output tokens that it used.
+    pub tokens: u64,
+    /// When its answer, or its failure, came.
+    pub heard: Mono,
+}
+
 /// The end of one attempt, or of a prompt that was never sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finished {
@@ -88,8 +99,8 @@ pub struct Finished {
     pub prompt: PromptId,
     /// What would have been sent.
     pub fingerprint: Fingerprint,
-    /// Its place in the ledger and the tokens it is settled with; `None` for a prompt that was never sent.
-    pub settled: Option<(Reservation, u64)>,
+    /// What becomes of its reservation; `None` for a prompt that was never sent.
+    pub settled: Option<Settlement>,
     /// How it ended.
     pub ended: Ended,
 }

@@ -223,7 +223,7 @@ pub fn ledger_of_face(path: &Path, limits: Limits, now: &Now) -> Result<Ledger, 
 
 fn take_in(ledger: &mut Ledger, face: &Face, metadata: &fs::Metadata, now: &Now) {
     ledger.clear_window();
-    ledger.enter(Entry { id: 0, at: edited_at(metadata, now), amount: face.minute });
+    ledger.enter(Entry::settled(0, edited_at(metadata, now), face.minute));
     ledger.set_day(now.day.date, Amount { tokens: day_tokens(face, now), requests: face.minute.requests });
 }
 

@@ -10,7 +10,7 @@ use crate::admit::ledger::Wait;
 use crate::clock::{Mono, Now};
 use crate::config::OnDayLimit;
 use crate::model::Usage;
-use crate::record::{Begun, Claim, Finished, Refusal, Reservation};
+use crate::record::{Begun, Claim, Finished, Refusal, Reservation, Settlement};
 use crate::report::event::{Event, WaitFor};
 use crate::report::summary::{Progress, Tally};
 use crate::send::answer::Finish;
@@ -79,7 +79,7 @@ pub(super) struct Blocked {
 #[derive(Debug)]
 pub(super) enum Active {
     Sending(Reservation),
-    Writing { settled: Option<(Reservation, u64)>, end: End },
+    Writing { settled: Option<Settlement>, end: End },
 }
 
 /// The end that an output on its way to the disk leads to.
@@ -331,7 +331,7 @@ impl Machine {
         for (&job, reservation) in claimed.iter().zip(begun.admitted) {
             if held {
                 self.in_flight += 1;
-                self.again(job, (reservation, 0), "not_sent", now.mono);
+                self.again(job, Settlement { reservation, tokens: 0, heard: now.mono }, "not_sent", now.mono);
                 continue;
             }
             self.tries.entry(job).or_default().begun += 1;

@@ -6,7 +6,7 @@ use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
 use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
-use crate::record::{Ended, Finished, Reservation};
+use crate::record::{Ended, Finished, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
@@ -16,12 +16,19 @@ impl Machine {
     pub(super) fn heard(&mut self, now: &Now, job: JobIndex, verdict: Verdict, actions: &mut Vec<Action>) {
         let Some(Active::Sending(reservation)) = self.active.remove(&job) else { return };
         match verdict {
-            Verdict::Answer(answer) => self.answered(job, reservation, answer, actions),
+            Verdict::Answer(answer) => self.answered(now, job, reservation, answer, actions),
             Verdict::Failure(failure) => self.failed(now, job, reservation, failure, actions),
         }
     }
 
-    fn answered(&mut self, job: JobIndex, reservation: Reservation, answer: Answer, actions: &mut Vec<Action>) {
+    fn answered(
+        &mut self,
+        now: &Now,
+        job: JobIndex,
+        reservation: Reservation,
+        answer: Answer,
+        actions: &mut Vec<Action>,
+    ) {
         let Answer { text, usage, finish } = answer;
         // Where nothing was reported or counted, what was reserved is the safe number.
         let input_tokens = self.jobs[job as usize].input_tokens;
@@ -29,7 +36,7 @@ impl Machine {
             usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
         self.throttle.answered(reservation.at());
         self.estimate.learn(usage.output_tokens);
-        let settled = Some((reservation, usage.total()));
+        let settled = Some(Settlement { reservation, tokens: usage.total(), heard: now.mono });
         self.active.insert(job, Active::Writing { settled, end: End::Answered { usage, finish } });
         actions.push(Action::Write(job, Content::Answer(text)));
     }
@@ -53,7 +60,7 @@ impl Machine {
             self.tally.unknown_tokens += spent;
         }
         let began = reservation.at();
-        let settled = (reservation, spent);
+        let settled = Settlement { reservation, tokens: spent, heard: now.mono };
         let prompt = self.jobs[job as usize].prompt;
         match kind {
             Kind::Prompt => self.write_error(job, Some(settled), usage.unwrap_or_default(), class, message, actions),
@@ -95,7 +102,7 @@ impl Machine {
     }
 
     /// Journals that the job is to be sent again; its place in the run is kept. It is begun when that is journalled, at the moment `at` or later.
-    pub(super) fn again(&mut self, job: JobIndex, settled: (Reservation, u64), class: &'static str, at: Mono) {
+    pub(super) fn again(&mut self, job: JobIndex, settled: Settlement, class: &'static str, at: Mono) {
         self.in_flight -= 1;
         self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
     }
@@ -113,7 +120,7 @@ impl Machine {
     pub(super) fn write_error(
         &mut self,
         job: JobIndex,
-        settled: Option<(Reservation, u64)>,
+        settled: Option<Settlement>,
         usage: Usage,
         class: &str,
         message: String,
@@ -159,7 +166,7 @@ impl Machine {
         }
     }
 
-    fn record(&mut self, job: JobIndex, settled: Option<(Reservation, u64)>, ended: Ended, recorded: Recorded) {
+    fn record(&mut self, job: JobIndex, settled: Option<Settlement>, ended: Ended, recorded: Recorded) {
         let Job { prompt, fingerprint, .. } = self.jobs[job as usize];
         self.finished.push((Finished { prompt, fingerprint, settled, ended }, recorded));
     }

@@ -25,6 +25,7 @@ use super::options::Options;
 use super::respond::Delivery;
 use super::state::{Arrival, Shared, Sink};
 use super::wire;
+use crate::count::Tokenizer;
 
 /// Connections that may wait to be accepted: clients open thousands at once. The system may allow fewer (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
@@ -67,6 +68,7 @@ impl Server {
             let _guard = runtime.enter();
             listen(local())?
         };
+        warm();
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options, None));
         let (stop, stopped) = oneshot::channel();
@@ -81,6 +83,7 @@ impl Server {
     }
 
     fn spawn(listener: TcpListener, options: Options, sink: Option<Sink>) -> io::Result<Self> {
+        warm();
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options, sink));
         let (stop, stopped) = oneshot::channel();
@@ -228,4 +231,8 @@ async fn pause(arrival: &mut Arrival) -> Duration {
         tokio::time::sleep(latency).await;
     }
     latency
+}
+/// Loads the tokenizer of today's models: the first request is not to wait for that, and those behind it.
+fn warm() {
+    Tokenizer::for_model("gpt-4o-mini").warm();
 }

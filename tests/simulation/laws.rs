@@ -29,6 +29,8 @@ pub(crate) struct Request {
     /// What it counts now: reserved, later settled.
     counted: u64,
     settled: bool,
+    /// Until when it is not known to have arrived, at the most the guard after its admission.
+    arriving: u64,
     pub(crate) arrived: Option<u64>,
     pub(crate) billed: u64,
 }
@@ -106,10 +108,12 @@ impl Laws {
         }
     }
 
-    /// Whether one request of `tokens` fits at `mono`, by the list of what was admitted and nothing else.
-    fn fits(&self, tokens: u64, mono: u64, date: NaiveDate) -> bool {
-        let span = nanos(self.limits.span());
-        let window = self.requests.iter().rev().take_while(|request| request.at + span > mono);
+    /// Whether one request of `tokens` fits at `mono`, by the list of what was admitted and nothing else; `late` is where all of it has used the whole
+    /// guard to arrive, as requests do that are counted together with one that has not been heard of.
+    fn fits(&self, tokens: u64, mono: u64, date: NaiveDate, late: bool) -> bool {
+        let (window, span) = (nanos(self.limits.window), nanos(self.limits.span()));
+        let near = self.requests.iter().rev().take_while(|request| request.at + span > mono);
+        let window = near.filter(|request| late || request.arriving + window > mono);
         let minute = window.fold((tokens, 1), |(t, r), request| (t + request.counted, r + 1));
         let below = |sum: (u64, u64), tokens: Option<u64>, requests: Option<u64>| {
             tokens.is_none_or(|most| sum.0 <= most) && requests.is_none_or(|most| sum.1 <= most)
@@ -128,7 +132,7 @@ impl Laws {
     /// Law 1: never over. Every admission fits by the judge's own books.
     pub(crate) fn admitted(&mut self, now: &Now, claim: &Claim) -> usize {
         self.date = self.date.max(now.day.date);
-        let fits = self.fits(claim.tokens, now.mono.0, self.date);
+        let fits = self.fits(claim.tokens, now.mono.0, self.date, false);
         self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
         self.once(claim.prompt.0, now);
         self.refused = None;
@@ -141,6 +145,7 @@ impl Laws {
             reserved,
             counted: reserved,
             settled: false,
+            arriving: at + nanos(self.limits.guard()),
             arrived: None,
             billed: 0,
         });
@@ -153,10 +158,10 @@ impl Laws {
         self.date = self.date.max(now.day.date);
         self.refused = None;
         if let Refusal::NotBefore(wait) = refusal {
-            let fits = self.fits(claim.tokens, now.mono.0, self.date);
+            let fits = self.fits(claim.tokens, now.mono.0, self.date, true);
             self.demand(!fits, "2 (never late)", || format!("{claim:?} fits at {now:?}, and waits: {wait:?}"));
             if !wait.limit.is_daily() {
-                let early = self.fits(claim.tokens, wait.until.0 - 1, self.date);
+                let early = self.fits(claim.tokens, wait.until.0 - 1, self.date, true);
                 self.demand(!early, "2 (never late)", || format!("{claim:?} fits before {wait:?}"));
             }
             self.refused = Some((claim.tokens, wait.limit.is_daily()));
@@ -185,7 +190,7 @@ impl Laws {
         if daily && self.wall_steps {
             return;
         }
-        let fits = self.fits(tokens, to.mono.0, self.date.max(to.day.date));
+        let fits = self.fits(tokens, to.mono.0, self.date.max(to.day.date), true);
         self.demand(!fits, "2 (never late)", || format!("{tokens} tokens fit before {to:?}, and nobody asks"));
     }
 
@@ -264,12 +269,13 @@ impl Laws {
     }
 
     /// Takes a settlement into the books.
-    pub(crate) fn settled(&mut self, prompt: u64, tokens: u64) {
+    pub(crate) fn settled(&mut self, prompt: u64, tokens: u64, heard: u64) {
         let open = self.open.remove(&prompt);
         self.demand(open.is_some(), "4 (never under-counts)", || format!("prompt {prompt} is settled twice"));
         if let Some(request) = open.map(|open| &mut self.requests[open]) {
             request.counted = tokens;
             request.settled = true;
+            request.arriving = request.arriving.min(heard);
         }
     }
 

@@ -15,7 +15,7 @@ use promptmill::config::settings::OnDayLimit;
 use promptmill::model::{PromptId, Usage};
 use promptmill::record::entry::{Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
-use promptmill::record::{Begun, Claim, Ended, Finished, Store};
+use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
 use promptmill::run::{Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Rules, Unwritten};
 use promptmill::send::classify::Verdict;
@@ -609,8 +609,8 @@ impl World {
         }
         for end in &finished {
             let prompt = end.prompt.0;
-            if let Some((_, tokens)) = &end.settled {
-                self.laws.settled(prompt, *tokens);
+            if let Some(Settlement { tokens, heard, .. }) = &end.settled {
+                self.laws.settled(prompt, *tokens, heard.0);
             }
             match &end.ended {
                 Ended::Done { .. } => {

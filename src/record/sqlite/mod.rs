@@ -15,8 +15,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 pub use journal::{Found, KeptAnswer, LastRun, LostRequest, RunInfo};
 
 use super::entry::{IllegalStep, Status, Step, next_status};
-use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Store, StoreError};
-use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Used};
+use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
+use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used};
 use crate::admit::limits::Limits;
 use crate::atomic::folder_of;
 use crate::clock::{Mono, Now, nanos};
@@ -122,7 +122,7 @@ impl SqliteStore {
             if minute != Amount::default() {
                 let wall_ms = now.wall.timestamp_millis() - signed(at.until(now.mono).as_millis());
                 transaction.execute(
-                    "INSERT INTO ledger (at, boot, wall_ms, tokens, requests, rev) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO ledger (at, boot, wall_ms, tokens, requests, rev, open, heard) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?1)",
                     params![signed(at.0), boot, wall_ms, signed(minute.tokens), signed(minute.requests), rev],
                 )?;
             }
@@ -229,7 +229,7 @@ impl Store for SqliteStore {
             }
             if total.requests > 0 {
                 let rev = next(transaction, "rev")?;
-                transaction.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+                transaction.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?2)")?.execute(params![
                     entry, signed(now.mono.0), boot, wall_ms, signed(total.tokens), signed(total.requests), rev
                 ])?;
                 transaction
@@ -252,7 +252,7 @@ impl Store for SqliteStore {
         let run = self.run;
         let wall_ms = now.wall.timestamp_millis();
         self.write(&|| *now, |transaction, ledger, _| {
-            let mut entries: BTreeMap<(u64, NaiveDate), i64> = BTreeMap::new();
+            let mut entries: BTreeMap<(u64, NaiveDate), Change> = BTreeMap::new();
             let mut journal = transaction.prepare_cached(
                 "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
                  VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
@@ -260,10 +260,13 @@ impl Store for SqliteStore {
                  bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
             )?;
             for Finished { prompt, fingerprint, settled, ended } in finished {
-                if let Some((reservation, tokens)) = settled {
-                    ledger.settle(reservation.entry, reservation.at, reservation.date, reservation.tokens, tokens);
-                    let change = signed(tokens) - signed(reservation.tokens);
-                    *entries.entry((reservation.entry, reservation.date)).or_default() += change;
+                if let Some(Settlement { reservation, tokens, heard }) = settled {
+                    let settled = Settled { reserved: reservation.tokens, tokens, heard };
+                    ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
+                    let change = entries.entry((reservation.entry, reservation.date)).or_default();
+                    change.tokens += signed(tokens) - signed(reservation.tokens);
+                    change.requests += 1;
+                    change.heard = change.heard.max(heard);
                 }
                 let row = Row::of(&ended);
                 let status = step(transaction, run, prompt.0, row.step)?;
@@ -275,19 +278,20 @@ impl Store for SqliteStore {
                     transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, signed(prompt.0), text])?;
                 }
             }
-            entries.retain(|_, change| *change != 0);
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;
-                let mut settle = transaction.prepare_cached("UPDATE ledger SET tokens = max(tokens + ?2, 0), rev = ?3 WHERE id = ?1")?;
+                let mut settle = transaction.prepare_cached(
+                    "UPDATE ledger SET tokens = max(tokens + ?2, 0), rev = ?3, open = max(open - ?4, 0), heard = max(heard, ?5) WHERE id = ?1",
+                )?;
                 let replaced: Option<i64> = transaction
                     .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
                     .query_row([], |row| row.get(0))
                     .optional()?;
                 for ((entry, date), change) in entries {
                     let entry = signed(entry);
-                    settle.execute(params![entry, change, rev])?;
+                    settle.execute(params![entry, change.tokens, rev, change.requests, signed(change.heard.0)])?;
                     // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
-                    let change = if Some(entry) <= replaced { change.max(0) } else { change };
+                    let change = if Some(entry) <= replaced { change.tokens.max(0) } else { change.tokens };
                     transaction
                         .prepare_cached("UPDATE days SET tokens = max(tokens + ?2, 0) WHERE date = ?1")?
                         .execute(params![date.to_string(), change])?;
@@ -302,6 +306,14 @@ impl Store for SqliteStore {
         self.read(now)?;
         Ok(self.ledger.used(now))
     }
+}
+
+/// What settlements change of one entry of the ledger.
+#[derive(Default)]
+struct Change {
+    tokens: i64,
+    requests: i64,
+    heard: Mono,
 }
 
 /// The columns of an ended attempt.
@@ -415,21 +427,24 @@ fn read_changes(
         *seen.rev = 0;
         ledger.clear_window();
     }
-    let mut rows =
-        transaction.prepare_cached("SELECT id, at, boot, wall_ms, tokens, requests, rev FROM ledger WHERE rev > ?1")?;
+    let mut rows = transaction.prepare_cached(
+        "SELECT id, at, boot, wall_ms, tokens, requests, rev, open, heard FROM ledger WHERE rev > ?1",
+    )?;
     let mut rows = rows.query([*seen.rev])?;
     while let Some(row) = rows.next()? {
-        let at = if row.get_ref(2)?.as_str()? == boot {
-            Mono(unsigned(row.get(1)?))
+        let (at, open, heard) = if row.get_ref(2)?.as_str()? == boot {
+            (Mono(unsigned(row.get(1)?)), unsigned(row.get(7)?), Mono(unsigned(row.get(8)?)))
         } else {
-            // Worked out anew from the wall clock, the moment may be a little different from the last time.
+            // Worked out anew from the wall clock, the moment may be a little different from the last time. When it was heard of is not
+            // known in our time: it counts as open, which is the longest.
             ledger.remove(unsigned(row.get(0)?));
-            before(now, row.get(3)?)
+            let at = before(now, row.get(3)?);
+            (at, 1, at)
         };
         let amount = Amount { tokens: unsigned(row.get(4)?), requests: unsigned(row.get(5)?) };
         *seen.rev = (*seen.rev).max(row.get(6)?);
         if at.plus(ledger.limits().span()) > now.mono {
-            ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount });
+            ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount, open, heard });
         }
     }
     ledger.used(now);

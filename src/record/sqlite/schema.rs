@@ -10,7 +10,8 @@ use super::super::StoreError;
 /// The format of the tables; raised with each change that an older promptmill could not read.
 const FORMAT: i64 = 1;
 
-/// `ledger`: amounts of the window, one row for each group of requests begun together; `at` is comparable within one `boot`, `wall_ms` across them.
+/// `ledger`: amounts of the window, one row for each group of requests begun together, `open` of them not settled, the others heard of until `heard`;
+/// `at` and `heard` are comparable within one `boot`, `wall_ms` across them.
 /// `days`: amounts of a local day. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
 /// `faces`: the latest writings of `usage.md`, by which an edit is told from them.
 /// `runs` and `entries`: the journal, one entry a prompt and run; `kept`: answers that could not be written.
@@ -18,7 +19,8 @@ const TABLES: &str = "
 CREATE TABLE ledger (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL, boot TEXT NOT NULL, wall_ms INTEGER NOT NULL,
-    tokens INTEGER NOT NULL, requests INTEGER NOT NULL, rev INTEGER NOT NULL
+    tokens INTEGER NOT NULL, requests INTEGER NOT NULL, rev INTEGER NOT NULL,
+    open INTEGER NOT NULL, heard INTEGER NOT NULL
 );
 CREATE INDEX ledger_rev ON ledger (rev);
 CREATE TABLE days (date TEXT PRIMARY KEY, tokens INTEGER NOT NULL, requests INTEGER NOT NULL) WITHOUT ROWID;
