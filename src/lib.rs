@@ -10,19 +10,21 @@
 //!
 //! | module | decides | does |
 //! | --- | --- | --- |
-//! | [`source`] | which prompts are meant | `scan`: reads the folder |
-//! | [`count`] | tokens of a request | `tokenizer` |
-//! | [`plan`] | what is sent, what it costs | |
+//! | [`source`] | which prompts are meant | `scan` reads the folder |
+//! | [`count`] | tokens of a request | |
+//! | [`plan`] | what is sent, why, what it costs, when it ends | `survey` reads the prompts on all cores |
 //! | [`admit`] | now, not before T, never | |
-//! | [`send`] | what a request says, what an answer means, how long to back off | `client`, `tap` |
-//! | `record` | what the journal remembers | `sqlite` |
-//! | `write` | where an answer goes | `atomic` |
-//! | `run` | the machine: one input in, actions out | |
-//! | `drive` | | carries the machine's actions out |
-//! | `report` | what is said | `bar`, `json`, `log` |
-//! | [`config`] | which settings hold | `load` |
+//! | [`send`] | what a request says, what an answer means, how long to back off | `client`, over the service in `tap` |
+//! | [`record`] | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
+//! | [`write`](mod@write) | where an answer goes | `target` writes it and holds the folder |
+//! | [`run`] | the machine: one input in, actions out | |
+//! | [`drive`] | | carries the machine's actions out: one event loop |
+//! | [`report`] | what is said | `terminal` shows it |
+//! | [`config`] | which settings hold | `load` reads files and environment |
 //! | [`standin`] | a pretended API's answers, limits and faults | `server` |
-//! | `cli` | what was asked for on the command line | `commands` |
+//! | [`cli`] | what was asked for on the command line | the commands |
+//!
+//! Beside them: [`model`] (ids and units), [`clock`] (the only reader of clocks) and [`atomic`] (files that are whole or absent).
 
 pub mod admit;
 pub mod atomic;

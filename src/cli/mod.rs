@@ -1,9 +1,12 @@
 //! What was asked for on the command line, and the commands that do it.
 
 pub mod args;
+mod close;
 pub mod exit;
 mod plan;
 mod prepare;
+mod process;
+mod recover;
 mod run;
 mod settings;
 mod status;
@@ -58,22 +61,4 @@ fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
     runtime.block_on(crate::standin::args::run(args))?;
     Ok(Exit::Done)
-}
-
-/// The most files that this process may have open; raised to the most that the system lets it have.
-fn open_files() -> usize {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-        // macOS has an infinite maximum that it does not accept.
-        let wanted = maximum.unwrap_or(65_536).min(65_536).max(current.unwrap_or(u64::MAX));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok();
-        let files = if raised { wanted } else { current.unwrap_or(wanted) };
-        usize::try_from(files).unwrap_or(usize::MAX)
-    }
-    #[cfg(not(unix))]
-    {
-        8_192
-    }
 }

@@ -2,30 +2,25 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::args::RunArgs;
 use super::prepare::Prepared;
+use super::process::{interrupts, open_files, start_log};
 use super::watch::Watcher;
-use super::{Exit, Failure, print};
-use crate::atomic::{folder_of, remove_leftovers};
-use crate::clock::{Clock, Mono, Now};
+use super::{Exit, Failure};
+use crate::clock::{Clock, Mono};
 use crate::config::{Concurrency, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
-use crate::model::{PromptId, Usage};
+use crate::model::PromptId;
 use crate::plan::Plan;
 use crate::plan::price::Price;
-use crate::record::FaceFound;
-use crate::record::entry::{Fingerprinter, Known, Status};
-use crate::record::sqlite::{Found, RunInfo, SqliteStore, state_file};
+use crate::record::entry::Fingerprinter;
+use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
-use crate::report::format::{count, counted, dollars, span};
-use crate::report::summary::{Summary, Tally};
+use crate::report::summary::Tally;
 use crate::report::terminal::Terminal;
-use crate::run::{Content, Ending, Machine, OutputEstimate, Rules};
+use crate::run::{Ending, Machine, OutputEstimate, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::standin;
 use crate::write::target::{self, Outputs};
@@ -34,8 +29,6 @@ use crate::write::target::{self, Outputs};
 const AUTO_CONCURRENCY: usize = 512;
 /// Open files that are not connections: outputs being written, the store, the terminal.
 const OTHER_FILES: usize = 64;
-/// A temporary file of `usage.md` that is older than this was left by a killed process.
-const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// Runs the prompts.
 pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Failure> {
@@ -50,12 +43,13 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
     result
 }
 
-struct Run<'a> {
-    args: &'a RunArgs,
-    prepared: &'a mut Prepared,
-    clock: Clock,
-    started: Mono,
-    watcher: &'a mut Watcher,
+/// One run, with what its steps share.
+pub(super) struct Run<'a> {
+    pub(super) args: &'a RunArgs,
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) clock: Clock,
+    pub(super) started: Mono,
+    pub(super) watcher: &'a mut Watcher,
 }
 
 impl Run<'_> {
@@ -113,111 +107,12 @@ impl Run<'_> {
         }
     }
 
-    fn warning(&mut self, message: String) {
+    pub(super) fn warning(&mut self, message: String) {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    fn open_store(&mut self, now: &Now) -> Result<SqliteStore, Failure> {
-        let settings = &self.prepared.settings;
-        let has_history = state_file(&settings.ledger).exists();
-        let mut store = SqliteStore::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
-        // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
-        let old = (now.wall - LEFTOVER_AGE).into();
-        let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
-        let ledger = settings.ledger.display().to_string();
-        if self.args.reset_usage {
-            let kept = store.reset_usage(now)?;
-            let kept = kept.map_or(String::new(), |kept| format!("; the old file is {}", kept.display()));
-            self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
-        } else if let FaceFound::Edited(face) = store.take_edit(now)? {
-            let minute = face.minute;
-            let why = if has_history { "was edited" } else { "has no history beside it" };
-            self.watcher.terminal.say(&format!(
-                "{ledger} {why}; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
-                count(minute.tokens),
-                count(minute.requests),
-                count(face.day_tokens),
-                face.date
-            ));
-        }
-        Ok(store)
-    }
-
-    /// Writes answers that an earlier run received and could not write.
-    fn write_kept(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
-        let outputs = &self.prepared.settings.outputs;
-        let kept = std::mem::take(&mut found.kept);
-        for answer in &kept {
-            target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()))
-                .map_err(|source| Failure::Kept { prompt: answer.prompt, source })?;
-            store.recover_kept(answer, &self.clock.now())?;
-            if let Some(known) = found.known.get_mut(&answer.prompt) {
-                known.status = Status::Done;
-            }
-        }
-        if !kept.is_empty() {
-            self.watcher
-                .terminal
-                .say(&format!("{} of an earlier run written now that there is room", counted(kept.len(), "answer")));
-        }
-        Ok(())
-    }
-
-    /// Finds the answers that a killed run wrote without being able to say so, and tells of the requests whose fate is not known.
-    fn recover_lost(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
-        if found.lost.is_empty() {
-            return Ok(());
-        }
-        let settings = &self.prepared.settings;
-        let on_disk = target::list(&settings.outputs)?;
-        let tokenizer = Tokenizer::for_model(&settings.template.model);
-        let total = found.lost.len();
-        let mut recovered = Vec::new();
-        for request in &found.lost {
-            // Written since it was begun, under our lock: nobody else can have written it.
-            let Some(file) =
-                on_disk.get(&request.prompt).filter(|file| file.modified_ms >= request.begun.timestamp_millis())
-            else {
-                continue;
-            };
-            if target::is_error(&settings.outputs, request.prompt) {
-                continue;
-            }
-            let text =
-                std::fs::read_to_string(settings.outputs.join(target::file_name(request.prompt))).unwrap_or_default();
-            let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
-            recovered.push((request.clone(), usage, file.bytes));
-        }
-        for (request, usage, bytes) in &recovered {
-            let known = Known {
-                fingerprint: request.fingerprint,
-                status: Status::Done,
-                bytes: *bytes,
-                rehearsal: request.rehearsal,
-                usage: *usage,
-            };
-            found.known.insert(request.prompt, known);
-        }
-        found.lost.retain(|request| !recovered.iter().any(|(done, ..)| done.prompt == request.prompt));
-        store.recover_lost(&recovered, &self.clock.now())?;
-        let tokens: u64 = found.lost.iter().map(|request| request.reserved_tokens).sum();
-        let cost = self.price().map_or(String::new(), |price| {
-            let cost: f64 = found.lost.iter().map(|request| price.cost_usd(request.most_usage())).sum();
-            format!(", {}", dollars(cost))
-        });
-        self.warning(format!(
-            "{} in flight when the last run was killed; {} of their answers were on disk. The other {} may have been paid for \
-             (at most {} tokens{cost}) and will be sent again",
-            if total == 1 { "1 request was".to_owned() } else { format!("{} requests were", count(total as u64)) },
-            recovered.len(),
-            found.lost.len(),
-            count(tokens),
-        ));
-        Ok(())
-    }
-
     /// The model's price; a server on this machine costs nothing.
-    fn price(&self) -> Option<Price> {
+    pub(super) fn price(&self) -> Option<Price> {
         let settings = &self.prepared.settings;
         if self.prepared.rehearsal || !needs_key(&settings.base_url) {
             return None;
@@ -289,7 +184,7 @@ impl Run<'_> {
     }
 
     fn concurrency(&self) -> usize {
-        let files = super::open_files();
+        let files = open_files();
         // The stand-in's ends of the connections are open files of this process too.
         let ends = if self.args.offline { 2 } else { 1 };
         let most = files.saturating_sub(OTHER_FILES).max(ends) / ends;
@@ -297,42 +192,6 @@ impl Run<'_> {
             Concurrency::Auto => AUTO_CONCURRENCY.min(most),
             Concurrency::Fixed(number) => number.get().min(most),
         }
-    }
-
-    /// Prints the closing line and what is to be known beside it.
-    fn close(&mut self, plan: &Plan, tally: &Tally, ending: &Ending, store: &mut SqliteStore, ran: bool) -> Exit {
-        let exit = Exit::of(ending, tally.failed + tally.kept);
-        let summary = Summary {
-            prompts: plan.prompts(),
-            up_to_date: plan.up_to_date,
-            pending: plan.prompts() - plan.up_to_date - tally.done - tally.failed,
-            tally: tally.clone(),
-            cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
-            seconds: self.started.until(self.clock.mono()).as_secs_f64(),
-            exit_code: exit.code(),
-            stopped_by: stopped_by(ending),
-        };
-        if ran && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now()) {
-            self.warning(error.to_string());
-        }
-        self.watcher.terminal.end();
-        if self.args.json {
-            self.watcher.tell(&Event::Summary(summary));
-            return exit;
-        }
-        if !self.args.quiet {
-            for line in remarks(&summary) {
-                self.watcher.terminal.say(&line);
-            }
-        }
-        if let Some(reason) = &summary.stopped_by {
-            self.watcher.terminal.say(&format!("ended early: {reason}"));
-        }
-        // The run has ended as it has ended, whoever reads of it.
-        if let Err(error) = print(&format!("{summary}\n")) {
-            self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
-        }
-        exit
     }
 }
 
@@ -347,113 +206,4 @@ fn client(prepared: &Prepared, base_url: String, concurrency: usize) -> Result<C
         first_byte_timeout: settings.timeouts.first_byte,
         total_timeout: settings.timeouts.total,
     })?)
-}
-
-/// Why a run ended early, and what to do.
-fn stopped_by(ending: &Ending) -> Option<String> {
-    match ending {
-        Ending::Complete => None,
-        Ending::Stopped { class, message, .. } => {
-            let message = message.trim_end_matches('.');
-            Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
-        }
-        Ending::DayLimit => Some("a day limit is reached; run again after midnight".to_owned()),
-        Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
-        Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
-    }
-}
-
-/// What a person should know of a run, beside its closing line.
-fn remarks(summary: &Summary) -> Vec<String> {
-    let tally = &summary.tally;
-    let mut remarks = Vec::new();
-    if tally.requests > 0 {
-        let cost = summary.cost_usd.map_or(String::new(), |cost| format!(", about {}", dollars(cost)));
-        let again = if tally.retried + tally.throttled > 0 {
-            format!(" ({} retried, {} throttled)", count(tally.retried as u64), count(tally.throttled as u64))
-        } else {
-            String::new()
-        };
-        remarks.push(format!(
-            "{}{again} in {}: {} input + {} output tokens{cost}",
-            counted(tally.requests, "request"),
-            span(Duration::from_secs_f64(summary.seconds)),
-            count(tally.usage.input_tokens),
-            count(tally.usage.output_tokens),
-        ));
-    }
-    for (number, what) in [
-        (tally.truncated, "cut off at the token limit (see --max-output-tokens)"),
-        (tally.refused, "refusals; the refusal's text is the output"),
-        (tally.filtered, "cut off by the content filter"),
-    ] {
-        if number > 0 {
-            remarks.push(format!("{} of the answers: {what}", count(number as u64)));
-        }
-    }
-    if tally.unknown_requests > 0 {
-        remarks.push(format!(
-            "{} ended without a clear answer and may have been billed: at most {} tokens, counted as used",
-            counted(tally.unknown_requests, "attempt"),
-            count(tally.unknown_tokens)
-        ));
-    }
-    if tally.kept > 0 {
-        remarks.push(format!(
-            "{} could not be written; the next run writes them, nothing is paid twice",
-            counted(tally.kept, "answer")
-        ));
-    }
-    remarks
-}
-
-/// Ctrl-C, and the polite kill.
-fn interrupts() -> std::io::Result<UnboundedReceiver<()>> {
-    let (tell, interrupts) = unbounded_channel();
-    // Both are listened for from here on without a gap: one that came before the first listener would kill, one between two would be missed.
-    #[cfg(unix)]
-    let (mut interrupt, mut terminate) = {
-        use tokio::signal::unix::{SignalKind, signal};
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    tokio::spawn(async move {
-        loop {
-            #[cfg(unix)]
-            let came = tokio::select! {
-                came = interrupt.recv() => came.is_some(),
-                came = terminate.recv() => came.is_some(),
-            };
-            #[cfg(not(unix))]
-            let came = tokio::signal::ctrl_c().await.is_ok();
-            if !came || tell.send(()).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(interrupts)
-}
-
-/// Diagnostics on stderr, with `-v` and `-vv`. async-openai logs whole bodies, so its target stays off.
-fn start_log(verbose: u8) {
-    use tracing::level_filters::LevelFilter;
-    use tracing_subscriber::filter::Targets;
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-    let level = match verbose {
-        0 => return,
-        1 => LevelFilter::INFO,
-        _ => LevelFilter::DEBUG,
-    };
-    let targets = Targets::new()
-        .with_default(LevelFilter::WARN)
-        .with_target("promptmill", level)
-        .with_target("async_openai", LevelFilter::OFF);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // What cannot be logged would be said with a panicking print.
-        .log_internal_errors(false);
-    // A second start in one process (a test) keeps the first.
-    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
 }

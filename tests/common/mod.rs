@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use promptmill::admit::usage_md::Face;
+use promptmill::model::Usage;
 use promptmill::standin::{Fault, FaultKind, Logged, Options, Server, answer, digest};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ pub(crate) fn always(kind: FaultKind) -> Vec<Fault> {
 
 /// What the server billed, in tokens.
 pub(crate) fn billed(log: &[Logged]) -> u64 {
-    log.iter().filter_map(|logged| logged.usage).map(|usage| usage.total()).sum()
+    log.iter().filter_map(|logged| logged.usage).map(Usage::total).sum()
 }
 
 /// The most of `moments`, which are in order, in any span as long as `window`.

@@ -1,0 +1,115 @@
+//! How a run says that it has ended: its closing line, and what is to be known beside it.
+
+use std::time::Duration;
+
+use super::run::Run;
+use super::{Exit, print};
+use crate::plan::Plan;
+use crate::record::sqlite::SqliteStore;
+use crate::report::event::Event;
+use crate::report::format::{count, counted, dollars, span};
+use crate::report::summary::{Summary, Tally};
+use crate::run::Ending;
+
+impl Run<'_> {
+    /// Prints the closing line and what is to be known beside it.
+    pub(super) fn close(
+        &mut self,
+        plan: &Plan,
+        tally: &Tally,
+        ending: &Ending,
+        store: &mut SqliteStore,
+        ran: bool,
+    ) -> Exit {
+        let exit = Exit::of(ending, tally.failed + tally.kept);
+        let summary = Summary {
+            prompts: plan.prompts(),
+            up_to_date: plan.up_to_date,
+            pending: plan.prompts() - plan.up_to_date - tally.done - tally.failed,
+            tally: tally.clone(),
+            cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
+            seconds: self.started.until(self.clock.mono()).as_secs_f64(),
+            exit_code: exit.code(),
+            stopped_by: stopped_by(ending),
+        };
+        if ran && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now()) {
+            self.warning(error.to_string());
+        }
+        self.watcher.terminal.end();
+        if self.args.json {
+            self.watcher.tell(&Event::Summary(summary));
+            return exit;
+        }
+        if !self.args.quiet {
+            for line in remarks(&summary) {
+                self.watcher.terminal.say(&line);
+            }
+        }
+        if let Some(reason) = &summary.stopped_by {
+            self.watcher.terminal.say(&format!("ended early: {reason}"));
+        }
+        // The run has ended as it has ended, whoever reads of it.
+        if let Err(error) = print(&format!("{summary}\n")) {
+            self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
+        }
+        exit
+    }
+}
+
+/// Why a run ended early, and what to do.
+fn stopped_by(ending: &Ending) -> Option<String> {
+    match ending {
+        Ending::Complete => None,
+        Ending::Stopped { class, message, .. } => {
+            let message = message.trim_end_matches('.');
+            Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
+        }
+        Ending::DayLimit => Some("a day limit is reached; run again after midnight".to_owned()),
+        Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
+        Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
+    }
+}
+
+/// What a person should know of a run, beside its closing line.
+fn remarks(summary: &Summary) -> Vec<String> {
+    let tally = &summary.tally;
+    let mut remarks = Vec::new();
+    if tally.requests > 0 {
+        let cost = summary.cost_usd.map_or(String::new(), |cost| format!(", about {}", dollars(cost)));
+        let again = if tally.retried + tally.throttled > 0 {
+            format!(" ({} retried, {} throttled)", count(tally.retried as u64), count(tally.throttled as u64))
+        } else {
+            String::new()
+        };
+        remarks.push(format!(
+            "{}{again} in {}: {} input + {} output tokens{cost}",
+            counted(tally.requests, "request"),
+            span(Duration::from_secs_f64(summary.seconds)),
+            count(tally.usage.input_tokens),
+            count(tally.usage.output_tokens),
+        ));
+    }
+    for (number, what) in [
+        (tally.truncated, "cut off at the token limit (see --max-output-tokens)"),
+        (tally.refused, "refusals; the refusal's text is the output"),
+        (tally.filtered, "cut off by the content filter"),
+    ] {
+        if number > 0 {
+            remarks.push(format!("{} of the answers: {what}", count(number as u64)));
+        }
+    }
+    if tally.unknown_requests > 0 {
+        remarks.push(format!(
+            "{} ended without a clear answer and may have been billed: at most {} tokens, counted as used",
+            counted(tally.unknown_requests, "attempt"),
+            count(tally.unknown_tokens)
+        ));
+    }
+    if tally.kept > 0 {
+        remarks.push(format!(
+            "{} could not be written; the next run writes them, nothing is paid twice",
+            counted(tally.kept, "answer")
+        ));
+    }
+    remarks
+}

@@ -1,0 +1,119 @@
+//! What a run takes over from earlier ones: the ledger, answers that could not be written, and requests whose run was killed.
+
+use super::Failure;
+use super::run::Run;
+use crate::atomic::{folder_of, remove_leftovers};
+use crate::clock::Now;
+use crate::count::Tokenizer;
+use crate::model::Usage;
+use crate::record::FaceFound;
+use crate::record::entry::{Known, Status};
+use crate::record::sqlite::{Found, SqliteStore, state_file};
+use crate::report::format::{count, counted, dollars};
+use crate::run::Content;
+use crate::write::target;
+
+/// A temporary file of `usage.md` that is older than this was left by a killed process.
+const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+
+impl Run<'_> {
+    /// Opens the ledger, and takes in an edit of `usage.md`.
+    pub(super) fn open_store(&mut self, now: &Now) -> Result<SqliteStore, Failure> {
+        let settings = &self.prepared.settings;
+        let has_history = state_file(&settings.ledger).exists();
+        let mut store = SqliteStore::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
+        // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
+        let old = (now.wall - LEFTOVER_AGE).into();
+        let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
+        let ledger = settings.ledger.display().to_string();
+        if self.args.reset_usage {
+            let kept = store.reset_usage(now)?;
+            let kept = kept.map_or(String::new(), |kept| format!("; the old file is {}", kept.display()));
+            self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
+        } else if let FaceFound::Edited(face) = store.take_edit(now)? {
+            let minute = face.minute;
+            let why = if has_history { "was edited" } else { "has no history beside it" };
+            self.watcher.terminal.say(&format!(
+                "{ledger} {why}; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
+                count(minute.tokens),
+                count(minute.requests),
+                count(face.day_tokens),
+                face.date
+            ));
+        }
+        Ok(store)
+    }
+
+    /// Writes answers that an earlier run received and could not write.
+    pub(super) fn write_kept(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
+        let outputs = &self.prepared.settings.outputs;
+        let kept = std::mem::take(&mut found.kept);
+        for answer in &kept {
+            target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()))
+                .map_err(|source| Failure::Kept { prompt: answer.prompt, source })?;
+            store.recover_kept(answer, &self.clock.now())?;
+            if let Some(known) = found.known.get_mut(&answer.prompt) {
+                known.status = Status::Done;
+            }
+        }
+        if !kept.is_empty() {
+            self.watcher
+                .terminal
+                .say(&format!("{} of an earlier run written now that there is room", counted(kept.len(), "answer")));
+        }
+        Ok(())
+    }
+
+    /// Finds the answers that a killed run wrote without being able to say so, and tells of the requests whose fate is not known.
+    pub(super) fn recover_lost(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
+        if found.lost.is_empty() {
+            return Ok(());
+        }
+        let settings = &self.prepared.settings;
+        let on_disk = target::list(&settings.outputs)?;
+        let tokenizer = Tokenizer::for_model(&settings.template.model);
+        let total = found.lost.len();
+        let mut recovered = Vec::new();
+        for request in &found.lost {
+            // Written since it was begun, under our lock: nobody else can have written it.
+            let Some(file) =
+                on_disk.get(&request.prompt).filter(|file| file.modified_ms >= request.begun.timestamp_millis())
+            else {
+                continue;
+            };
+            if target::is_error(&settings.outputs, request.prompt) {
+                continue;
+            }
+            let text =
+                std::fs::read_to_string(settings.outputs.join(target::file_name(request.prompt))).unwrap_or_default();
+            let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
+            recovered.push((request.clone(), usage, file.bytes));
+        }
+        for (request, usage, bytes) in &recovered {
+            let known = Known {
+                fingerprint: request.fingerprint,
+                status: Status::Done,
+                bytes: *bytes,
+                rehearsal: request.rehearsal,
+                usage: *usage,
+            };
+            found.known.insert(request.prompt, known);
+        }
+        found.lost.retain(|request| !recovered.iter().any(|(done, ..)| done.prompt == request.prompt));
+        store.recover_lost(&recovered, &self.clock.now())?;
+        let tokens: u64 = found.lost.iter().map(|request| request.reserved_tokens).sum();
+        let cost = self.price().map_or(String::new(), |price| {
+            let cost: f64 = found.lost.iter().map(|request| price.cost_usd(request.most_usage())).sum();
+            format!(", {}", dollars(cost))
+        });
+        self.warning(format!(
+            "{} in flight when the last run was killed; {} of their answers were on disk. The other {} may have been paid for \
+             (at most {} tokens{cost}) and will be sent again",
+            if total == 1 { "1 request was".to_owned() } else { format!("{} requests were", count(total as u64)) },
+            recovered.len(),
+            found.lost.len(),
+            count(tokens),
+        ));
+        Ok(())
+    }
+}
