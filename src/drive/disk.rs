@@ -13,6 +13,7 @@ use crate::plan::survey::fault;
 use crate::record::entry::{Fingerprint, Fingerprinter};
 use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
 use crate::send::attempt;
+use crate::send::class;
 use crate::source::prompt;
 use crate::source::scan;
 use crate::write::target;
@@ -89,7 +90,7 @@ impl Worker {
                 "{} was changed while the run went on; run again to send it as it is now",
                 prompt::file_name(prompt)
             );
-            return Err(Doom { class: "changed", message });
+            return Err(Doom { class: class::CHANGED, message });
         }
         Ok(attempt::body(&self.template, &text))
     }

@@ -18,10 +18,8 @@ use standing::{Standing, Why};
 pub struct Surveyed {
     /// Which.
     pub prompt: PromptId,
-    /// What it would send; `None` where its file cannot be used.
-    pub request: Option<Surveyable>,
-    /// Why its file cannot be used.
-    pub fault: Option<Doom>,
+    /// What it would send, or why its file cannot be used.
+    pub request: Result<Surveyable, Doom>,
 }
 
 /// A prompt that could be sent.
@@ -87,12 +85,13 @@ impl Plan {
     /// Plans the prompts, in their order.
     pub fn new(surveyed: Vec<Surveyed>, rules: &PlanRules) -> Result<Self, OverBatch> {
         let mut plan = Self::default();
-        for Surveyed { prompt, request, fault } in surveyed {
-            let Some(request) = request else {
-                let fault =
-                    fault.unwrap_or(Doom { class: "bad_prompt", message: "the file cannot be used".to_owned() });
-                plan.job(prompt, Fingerprint([0; 16]), 0, Why::New, Some(fault));
-                continue;
+        for Surveyed { prompt, request } in surveyed {
+            let request = match request {
+                Ok(request) => request,
+                Err(fault) => {
+                    plan.job(prompt, Fingerprint([0; 16]), 0, Why::New, Some(fault));
+                    continue;
+                }
             };
             match request.standing {
                 Standing::UpToDate => plan.up_to_date += 1,
@@ -192,13 +191,12 @@ mod tests {
     fn prompts(tokens: &[u64]) -> Vec<Surveyed> {
         let prompt = |(index, &input_tokens): (usize, &u64)| Surveyed {
             prompt: PromptId(index as u64 + 1),
-            request: Some(Surveyable {
+            request: Ok(Surveyable {
                 fingerprint: Fingerprint([0; 16]),
                 standing: Standing::Send(Why::New),
                 input_tokens,
                 output_bytes: 0,
             }),
-            fault: None,
         };
         tokens.iter().enumerate().map(prompt).collect()
     }

@@ -12,6 +12,7 @@ use crate::count::RequestCounter;
 use crate::model::{PromptId, RequestTemplate};
 use crate::record::entry::{Fingerprint, Fingerprinter, Known};
 use crate::run::Doom;
+use crate::send::class;
 use crate::source::scan::{self, ReadError};
 use crate::write::target::{self, OutputFile};
 
@@ -84,7 +85,7 @@ impl Survey<'_> {
         let text = match scan::read(self.prompts, prompt) {
             Ok(text) if text.is_empty() => return None,
             Ok(text) => text,
-            Err(error) => return Some(Surveyed { prompt, request: None, fault: Some(fault(&error)) }),
+            Err(error) => return Some(Surveyed { prompt, request: Err(fault(&error)) }),
         };
         let fingerprint = fingerprinter.of(&text);
         let output = self.on_disk.get(&prompt);
@@ -99,11 +100,7 @@ impl Survey<'_> {
             _ => 0,
         };
         let output_bytes = output.map_or(0, |output| output.bytes);
-        Some(Surveyed {
-            prompt,
-            request: Some(Surveyable { fingerprint, standing, input_tokens, output_bytes }),
-            fault: None,
-        })
+        Some(Surveyed { prompt, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
     }
 }
 
@@ -111,8 +108,8 @@ impl Survey<'_> {
 #[must_use]
 pub fn fault(error: &ReadError) -> Doom {
     let class = match error {
-        ReadError::Unreadable { .. } => "unreadable",
-        ReadError::NotText { .. } => "not_text",
+        ReadError::Unreadable { .. } => class::UNREADABLE,
+        ReadError::NotText { .. } => class::NOT_TEXT,
     };
     Doom { class, message: error.to_string() }
 }

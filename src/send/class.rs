@@ -52,4 +52,10 @@ classes! {
     CONNECTION = "connection";
     /// The response cannot be read: not JSON, not an answer, or too long.
     BAD_RESPONSE = "bad_response";
+    /// The prompt's file is not UTF-8; nothing was sent.
+    NOT_TEXT = "not_text";
+    /// The prompt's file cannot be read; nothing was sent.
+    UNREADABLE = "unreadable";
+    /// The prompt's file was changed while the run went on; nothing was sent.
+    CHANGED = "changed";
 }
