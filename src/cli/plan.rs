@@ -11,7 +11,7 @@ use super::{Exit, Failure, print};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::LimitName;
 use crate::clock::{Clock, Day, Now};
-use crate::config::{Environment, OnDayLimit, needs_key};
+use crate::config::{Environment, OnDayLimit};
 use crate::model::{PromptId, Usage};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::price::{Price, TABLE_DATE};
@@ -71,7 +71,8 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         }
         None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default()),
     };
-    let plan = prepared.plan(&scan.prompts, &found, args.force)?;
+    let surveyed = prepared.survey(&scan.prompts, &found, args.force)?;
+    let plan = prepared.plan(surveyed.clone());
     for warning in &prepared.warnings {
         tell(&format!("warning: {warning}"));
     }
@@ -83,8 +84,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         Err(refused) => {
             // What it would be if it were split: the numbers are what the person needs.
             prepared.settings.split = true;
-            let plan = prepared.plan(&scan.prompts, &found, args.force)??;
-            (plan, Some(refused))
+            (prepared.plan(surveyed)?, Some(refused))
         }
     };
     let expected = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
@@ -108,9 +108,7 @@ impl Report {
         let ends = settings.on_day_limit == OnDayLimit::Exit;
         let Forecast { last_admission, waits, binds, left_pending } =
             forecast(ledger, reserved, now, |wall| Day::of(wall, &Local), ends);
-        // A server on this machine costs nothing.
-        let free = prepared.rehearsal || !needs_key(&settings.base_url);
-        let price = (!free).then(|| Price::look_up(&settings.template.model, &settings.base_url, now.wall)).flatten();
+        let price = prepared.price(now.wall);
         let cost = |price: &Price| {
             let usage = |job: &&Job| Usage { input_tokens: job.input_tokens, output_tokens };
             jobs.iter().map(|job| price.cost_usd(usage(job))).sum()
@@ -181,7 +179,7 @@ impl Report {
             if self.batches > 1 {
                 lines.push(format!("batches: {}", self.batches));
             }
-            lines.push(match (self.cost_usd, prepared.rehearsal || !needs_key(&settings.base_url)) {
+            lines.push(match (self.cost_usd, prepared.is_free()) {
                 (Some(cost), _) => {
                     format!("cost:   about {} for {} (prices of {TABLE_DATE})", dollars(cost), settings.template.model)
                 }

@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
+
 use super::Failure;
 use super::args::SettingsArgs;
-use crate::config::{Environment, Settings, load};
+use crate::config::{Environment, Settings, load, needs_key};
 use crate::count::{Tokenizer, context_window};
 use crate::model::{PromptId, Secret};
+use crate::plan::price::Price;
 use crate::plan::survey::Survey;
-use crate::plan::{OverBatch, Plan, PlanRules};
+use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
 use crate::record::sqlite::Found;
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
@@ -58,7 +61,7 @@ impl Prepared {
     }
 
     /// What plans keep to.
-    pub(super) fn plan_rules(&self) -> PlanRules {
+    fn plan_rules(&self) -> PlanRules {
         let Settings { limits, template, split, .. } = &self.settings;
         PlanRules {
             limits: *limits,
@@ -68,13 +71,19 @@ impl Prepared {
         }
     }
 
-    /// Reads the prompts `ids` and plans them. `lost` are the requests of dead runs.
-    pub(super) fn plan(
-        &mut self,
-        ids: &[PromptId],
-        found: &Found,
-        force: bool,
-    ) -> Result<Result<Plan, OverBatch>, Failure> {
+    /// Whether answers cost nothing: they come from a server on this machine.
+    pub(super) fn is_free(&self) -> bool {
+        self.rehearsal || !needs_key(&self.settings.base_url)
+    }
+
+    /// The model's price at `wall`; `None` where answers are free, and where it is not known.
+    pub(super) fn price(&self, wall: DateTime<Utc>) -> Option<Price> {
+        let Settings { template, base_url, .. } = &self.settings;
+        if self.is_free() { None } else { Price::look_up(&template.model, base_url, wall) }
+    }
+
+    /// Reads the prompts `ids`, and what is known of them.
+    pub(super) fn survey(&self, ids: &[PromptId], found: &Found, force: bool) -> Result<Vec<Surveyed>, Failure> {
         let Settings { prompts, outputs, template, .. } = &self.settings;
         let mut on_disk = target::list(outputs)?;
         for answer in &found.kept {
@@ -91,13 +100,15 @@ impl Prepared {
             force,
             rehearsal: self.rehearsal,
         };
-        let plan = Plan::new(survey.run(ids), &self.plan_rules());
-        if plan.as_ref().map_or(true, |plan| !plan.jobs.is_empty()) && !Tokenizer::for_model(&template.model).is_known()
-        {
-            self.warnings.push(format!(
-                "the tokenizer of {} is not known; its tokens are counted as o200k_base",
-                template.model
-            ));
+        Ok(survey.run(ids))
+    }
+
+    /// Plans what was surveyed, and adds to the warnings what a person should know of it.
+    pub(super) fn plan(&mut self, surveyed: Vec<Surveyed>) -> Result<Plan, OverBatch> {
+        let model = &self.settings.template.model;
+        let plan = Plan::new(surveyed, &self.plan_rules());
+        if plan.as_ref().map_or(true, |plan| !plan.jobs.is_empty()) && !Tokenizer::for_model(model).is_known() {
+            self.warnings.push(format!("the tokenizer of {model} is not known; its tokens are counted as o200k_base"));
         }
         if let Ok(Plan { protected: protected @ 1.., .. }) = plan {
             let answers = if protected == 1 { "1 answer is".to_owned() } else { format!("{protected} answers are") };
@@ -105,7 +116,7 @@ impl Prepared {
                 "{answers} not known to be the stand-in's, and may have been paid for: --offline leaves them alone"
             ));
         }
-        Ok(plan)
+        plan
     }
 
     /// The outputs folder as the journal names it.

@@ -47,14 +47,12 @@ impl Run<'_> {
     /// Writes answers that an earlier run received and could not write.
     pub(super) fn write_kept(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
         let outputs = &self.prepared.settings.outputs;
+        found.count_kept_as_done();
         let kept = std::mem::take(&mut found.kept);
         for answer in &kept {
             target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()))
                 .map_err(|source| Failure::Kept { prompt: answer.prompt, source })?;
             store.recover_kept(answer, &self.clock.now())?;
-            if let Some(known) = found.known.get_mut(&answer.prompt) {
-                known.status = Status::Done;
-            }
         }
         if !kept.is_empty() {
             self.watcher
@@ -102,7 +100,7 @@ impl Run<'_> {
         found.lost.retain(|request| !recovered.iter().any(|(done, ..)| done.prompt == request.prompt));
         store.recover_lost(&recovered, &self.clock.now())?;
         let tokens: u64 = found.lost.iter().map(|request| request.reserved_tokens).sum();
-        let cost = self.price().map_or(String::new(), |price| {
+        let cost = self.prepared.price(self.clock.now().wall).map_or(String::new(), |price| {
             let cost: f64 = found.lost.iter().map(|request| price.cost_usd(request.most_usage())).sum();
             format!(", {}", dollars(cost))
         });

@@ -14,7 +14,6 @@ use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
 use crate::model::PromptId;
 use crate::plan::Plan;
-use crate::plan::price::Price;
 use crate::record::entry::Fingerprinter;
 use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
@@ -68,11 +67,10 @@ impl Run<'_> {
         let mut store = self.open_store(&now)?;
         let outputs = self.prepared.outputs_name();
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
-        let plan = {
-            self.write_kept(&mut store, &mut found)?;
-            self.recover_lost(&mut store, &mut found)?;
-            self.prepared.plan(&scan.prompts, &found, self.args.force)?
-        };
+        self.write_kept(&mut store, &mut found)?;
+        self.recover_lost(&mut store, &mut found)?;
+        let surveyed = self.prepared.survey(&scan.prompts, &found, self.args.force)?;
+        let plan = self.prepared.plan(surveyed);
         self.warn();
         let plan = plan?;
         if plan.jobs.is_empty() && plan.adopted.is_empty() {
@@ -111,19 +109,10 @@ impl Run<'_> {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    /// The model's price; a server on this machine costs nothing.
-    pub(super) fn price(&self) -> Option<Price> {
-        let settings = &self.prepared.settings;
-        if self.prepared.rehearsal || !needs_key(&settings.base_url) {
-            return None;
-        }
-        Price::look_up(&settings.template.model, &settings.base_url, self.clock.now().wall)
-    }
-
     fn send(&mut self, plan: Plan, store: SqliteStore, found: Found) -> Result<Exit, Failure> {
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
-        self.watcher.price = self.price();
+        self.watcher.price = self.prepared.price(self.clock.now().wall);
         let settings = &self.prepared.settings;
         let mut base_url = settings.base_url.clone();
         let standin = if self.args.offline {

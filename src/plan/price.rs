@@ -70,13 +70,6 @@ impl Price {
     }
 }
 
-/// What one request to `model` costs at the time `at`, in US dollars; `None` where the table has no such model. For many
-/// requests, [`Price::look_up`] once.
-#[must_use]
-pub fn cost_usd(model: &str, base_url: &str, usage: Usage, at: DateTime<Utc>) -> Option<f64> {
-    Price::look_up(model, base_url, at).map(|price| price.cost_usd(usage))
-}
-
 fn calculate(model: &str, base_url: Option<&str>, at: DateTime<Utc>, usage: Usage) -> Result<f64, ErrorKind> {
     let usage = genai_prices::Usage::from([
         (UsageKey::INPUT_TOKENS, float(usage.input_tokens)),
@@ -104,6 +97,10 @@ mod tests {
 
     const OPENAI: &str = "https://api.openai.com/v1";
     const MILLION: u64 = 1_000_000;
+
+    fn cost_usd(model: &str, base_url: &str, usage: Usage, at: DateTime<Utc>) -> Option<f64> {
+        Price::look_up(model, base_url, at).map(|price| price.cost_usd(usage))
+    }
 
     fn day(date: &str) -> DateTime<Utc> {
         format!("{date}T12:00:00Z").parse().unwrap()

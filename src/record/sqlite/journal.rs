@@ -41,7 +41,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// What a look without writing must see: a run writes the kept answers before it decides what to send.
+    /// Counts the kept answers as done: a run writes them before it decides what to send, and a plan says so.
     pub fn count_kept_as_done(&mut self) {
         for answer in &self.kept {
             if let Some(known) = self.known.get_mut(&answer.prompt) {
