@@ -1,5 +1,6 @@
 //! Now, not before T, or never: the limits and the ledger that keeps them.
 
+pub mod hint;
 pub mod ledger;
 pub mod limits;
 pub mod usage_md;

@@ -1,0 +1,114 @@
+//! What a server tells of its own limits: one form for every header and message, and what is kept of it between runs.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Requests.
+    Requests,
+    /// Tokens, as the server counts them: most estimate the input and add the most output that the request names.
+    Tokens,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+        })
+    }
+}
+
+/// How a limit was learned, from the surest to the least sure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Headers, which come with every answer.
+    Headers,
+    /// The text of a 429.
+    Refusal,
+    /// Worked out from 429s that say nothing.
+    Estimate,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Headers => "from its headers",
+            Self::Refusal => "from a 429",
+            Self::Estimate => "estimated from 429s",
+        })
+    }
+}
+
+/// A length of time that is known within bounds, both included: a reset of `6ms` was cut to whole milliseconds, one of `1` to whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// It is at least this.
+    pub least: Duration,
+    /// It is at most this.
+    pub most: Duration,
+}
+
+impl Span {
+    /// A length that is known exactly.
+    #[must_use]
+    pub fn exactly(length: Duration) -> Self {
+        Self { least: length, most: length }
+    }
+
+    /// Whether `length` lies within the bounds.
+    #[must_use]
+    pub fn holds(&self, length: Duration) -> bool {
+        self.least <= length && length <= self.most
+    }
+}
+
+/// What one response says of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerHint {
+    /// What the limit counts.
+    pub unit: Unit,
+    /// The group that the limit is of, where it is not the model's plain one: `project`, or what a message names (`gpt-4.1-long-context`).
+    pub group: Option<String>,
+    /// Its size: the most that fits into its window.
+    pub size: Option<u64>,
+    /// What is left of it: after this request where it was admitted, before it where it was refused.
+    pub left: Option<u64>,
+    /// The time until it is full again. It is no wait: something may fit long before.
+    pub full_in: Option<Duration>,
+    /// The length of its window, as arithmetic or its name tells it; `None` where neither does, and then it is most likely a minute.
+    pub window: Option<Span>,
+    /// What the server counts for this request.
+    pub charged: Option<u64>,
+    /// Whether this limit refused the request.
+    pub refused: bool,
+    /// Where it stands; never [`Source::Estimate`].
+    pub source: Source,
+}
+
+/// A limit of the server as it is kept between runs, for one address, key and model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnedLimit {
+    /// What it counts.
+    pub unit: Unit,
+    /// The group it is of; `None` for the model's plain limit.
+    pub group: Option<String>,
+    /// The most that fits into a window, over 0.
+    pub size: f64,
+    /// The window: the time in which an empty bucket fills; over zero.
+    pub window: Duration,
+    /// How much may come at once, as the time in which it refills: the window where all of it may, a second where the server enforces its
+    /// limit in slices of one.
+    pub burst: Duration,
+    /// How it was learned.
+    pub source: Source,
+    /// When it was last learned or confirmed.
+    pub learned: DateTime<Utc>,
+}
