@@ -152,11 +152,11 @@ impl Ledger {
         }
         self.turn_to(now);
         let daily = [
-            (LimitName::TokensPerDay, self.limits.tokens_per_day, self.day.tokens, asked.tokens),
-            (LimitName::RequestsPerDay, self.limits.requests_per_day, self.day.requests, asked.requests),
+            (LimitName::TokensPerDay, self.day.tokens, asked.tokens),
+            (LimitName::RequestsPerDay, self.day.requests, asked.requests),
         ];
-        for (limit, most, used, more) in daily {
-            if most.is_some_and(|most| used.saturating_add(more) > most) {
+        for (limit, used, more) in daily {
+            if self.limits.day_most(limit).is_some_and(|most| used.saturating_add(more) > most) {
                 let until_midnight = (now.day.ends - now.wall).to_std().unwrap_or_default();
                 return Admission::NotBefore(Wait { limit, until: now.mono.plus(until_midnight) });
             }
@@ -256,6 +256,11 @@ impl Ledger {
         let mut leaving: Vec<_> = self.entries.iter().map(|entry| (entry.leaves(&self.limits), entry.amount)).collect();
         leaving.sort_by_key(|(leaves, _)| *leaves);
         leaving
+    }
+
+    /// The amounts of the window with the moment each was admitted, in that order; [`Self::used`] lets go of those that have left it.
+    pub fn recent(&self) -> impl Iterator<Item = (Mono, Amount)> {
+        self.entries.iter().map(|entry| (entry.at, entry.amount))
     }
 
     /// Lets go of what has left the window, and of yesterday.
@@ -364,6 +369,32 @@ mod tests {
         // The wall clock steps back over midnight: the new day's tokens stay counted.
         let stepped = Now { mono: Mono(midnight + 1), ..now(midnight - 1) };
         assert_eq!(ledger.used(&stepped).day, Amount::request(30));
+    }
+
+    #[test]
+    fn a_share_of_the_day_pauses_until_midnight() {
+        let limits = Limits { tokens_per_day: Some(100), day_share_ppm: 800_000, ..Limits::default() };
+        let mut ledger = ledger(limits);
+        let wait = Wait { limit: LimitName::TokensPerDay, until: Mono(12 * 3600 * SECOND) };
+        assert_eq!(ledger.admit(1, Amount::request(79), &now(0)), Admission::Now);
+        assert_eq!(ledger.admit(2, Amount::request(2), &now(1)), Admission::NotBefore(wait));
+        assert_eq!(ledger.admit(2, Amount::request(1), &now(1)), Admission::Now);
+        assert_eq!(ledger.admit(3, Amount::request(1), &now(wait.until.0 - 1)), Admission::NotBefore(wait));
+        assert_eq!(ledger.admit(3, Amount::request(80), &now(wait.until.0)), Admission::Now);
+    }
+
+    #[test]
+    fn the_window_is_told_in_the_order_of_admission() {
+        let mut ledger = ledger(limits(100, 10));
+        let _ = ledger.admit(1, Amount::request(60), &now(0));
+        let _ = ledger.admit(2, Amount::request(30), &now(SECOND));
+        ledger.enter(Entry::settled(3, Mono(7), Amount { tokens: 5, requests: 2 }));
+        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, tokens: 10, heard: Mono(1) });
+        let expected =
+            [(0, Amount::request(10)), (7, Amount { tokens: 5, requests: 2 }), (SECOND, Amount::request(30))];
+        assert_eq!(ledger.recent().collect::<Vec<_>>(), expected.map(|(at, amount)| (Mono(at), amount)));
+        ledger.used(&now(62 * SECOND));
+        assert_eq!(ledger.recent().count(), 0);
     }
 
     #[test]

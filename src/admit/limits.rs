@@ -6,6 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::TooLarge;
+use crate::report::format::count;
+
+/// A whole, in parts per million.
+pub const WHOLE_PPM: u32 = 1_000_000;
 
 /// What a person allows; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Limits {
     pub tokens_per_batch: Option<u64>,
     /// What "a minute" means.
     pub window: Duration,
+    /// The share of a day's limit at which admission pauses until the day ends, in parts per million: 1 to [`WHOLE_PPM`].
+    pub day_share_ppm: u32,
 }
 
 impl Default for Limits {
@@ -33,6 +39,7 @@ impl Default for Limits {
             requests_per_day: None,
             tokens_per_batch: Some(300_000),
             window: Duration::from_secs(60),
+            day_share_ppm: WHOLE_PPM,
         }
     }
 }
@@ -67,15 +74,42 @@ impl Limits {
         }
     }
 
+    /// The most that is admitted in a local day: the day's limit of this name, or its share where one is set; at least 1. `None` where there is no
+    /// such limit, and where the name is not a day's.
+    #[must_use]
+    pub fn day_most(&self, name: LimitName) -> Option<u64> {
+        let limit = self.of(name).filter(|_| name.is_daily())?;
+        let share = u128::from(limit) * u128::from(self.day_share_ppm.min(WHOLE_PPM)) / u128::from(WHOLE_PPM);
+        Some(u64::try_from(share).unwrap_or(limit).max(1))
+    }
+
+    /// The limit as messages name it: `tokens_per_day of 5,000,000 (paused at 80 %)`.
+    #[must_use]
+    pub fn named(&self, name: LimitName) -> String {
+        let Some(most) = self.of(name) else { return name.to_string() };
+        let share = if name.is_daily() { self.share() } else { String::new() };
+        format!("{name} of {}{share}", count(most))
+    }
+
+    /// The share of a day's limit as messages name it, with a space before it: ` (paused at 80 %)`; nothing where it is the whole.
+    #[must_use]
+    pub fn share(&self) -> String {
+        if self.day_share_ppm >= WHOLE_PPM {
+            return String::new();
+        }
+        format!(" (paused at {} %)", f64::from(self.day_share_ppm) / 10_000.0)
+    }
+
     /// Whether a request of `tokens` is over a limit that no wait changes.
     #[must_use]
     pub fn too_large(&self, tokens: u64) -> Option<TooLarge> {
-        [(LimitName::TokensPerMinute, self.tokens_per_minute), (LimitName::TokensPerDay, self.tokens_per_day)]
-            .into_iter()
-            .find_map(|(limit, most)| {
+        let day = LimitName::TokensPerDay;
+        [(LimitName::TokensPerMinute, self.tokens_per_minute), (day, self.day_most(day))].into_iter().find_map(
+            |(limit, most)| {
                 let most = most?;
                 (tokens > most).then_some(TooLarge { limit, asked: tokens, most })
-            })
+            },
+        )
     }
 }
 
@@ -121,5 +155,52 @@ impl LimitName {
 impl fmt::Display for LimitName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(tokens: u64, share: u32) -> Limits {
+        Limits { tokens_per_day: Some(tokens), requests_per_day: Some(7), day_share_ppm: share, ..Limits::default() }
+    }
+
+    #[test]
+    fn a_day_admits_its_share() {
+        for (tokens, share, most) in [
+            (5_000_000, WHOLE_PPM, 5_000_000),
+            (5_000_000, 800_000, 4_000_000),
+            (10, 250_000, 2),
+            (10, 1, 1),
+            (u64::MAX, WHOLE_PPM, u64::MAX),
+            (u64::MAX, 500_000, u64::MAX / 2),
+        ] {
+            assert_eq!(limits(tokens, share).day_most(LimitName::TokensPerDay), Some(most), "{share} of {tokens}");
+        }
+        let half = limits(10, 500_000);
+        assert_eq!(half.day_most(LimitName::RequestsPerDay), Some(3));
+        assert_eq!(half.day_most(LimitName::TokensPerMinute), None);
+        assert_eq!(Limits { tokens_per_day: None, ..half }.day_most(LimitName::TokensPerDay), None);
+    }
+
+    #[test]
+    fn what_is_over_the_share_never_fits() {
+        let limits = limits(1_000, 500_000);
+        assert_eq!(limits.too_large(500), None);
+        assert_eq!(limits.too_large(501), Some(TooLarge { limit: LimitName::TokensPerDay, asked: 501, most: 500 }));
+    }
+
+    #[test]
+    fn a_name_tells_the_limit_and_the_share() {
+        for (share, name, text) in [
+            (WHOLE_PPM, LimitName::TokensPerDay, "tokens_per_day of 5,000"),
+            (800_000, LimitName::TokensPerDay, "tokens_per_day of 5,000 (paused at 80 %)"),
+            (333_000, LimitName::RequestsPerDay, "requests_per_day of 7 (paused at 33.3 %)"),
+            (800_000, LimitName::RequestsPerMinute, "requests_per_minute of 500"),
+            (800_000, LimitName::ContextWindow, "context window"),
+        ] {
+            assert_eq!(limits(5_000, share).named(name), text);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::run::Run;
 use super::{Exit, print};
+use crate::admit::limits::Limits;
 use crate::plan::Plan;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
@@ -30,7 +31,7 @@ impl Run<'_> {
             cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
             seconds: self.started.until(self.clock.mono()).as_secs_f64(),
             exit_code: exit.code(),
-            stopped_by: stopped_by(ending),
+            stopped_by: stopped_by(ending, &self.prepared.settings.limits),
         };
         if ran && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now()) {
             self.warning(error.to_string());
@@ -57,14 +58,14 @@ impl Run<'_> {
 }
 
 /// Why a run ended early, and what to do.
-fn stopped_by(ending: &Ending) -> Option<String> {
+fn stopped_by(ending: &Ending, limits: &Limits) -> Option<String> {
     match ending {
         Ending::Complete => None,
         Ending::Stopped { class, message, .. } => {
             let message = message.trim_end_matches('.');
             Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
         }
-        Ending::DayLimit => Some("a day limit is reached; run again after midnight".to_owned()),
+        Ending::DayLimit => Some(format!("a day limit is reached{}; run again after midnight", limits.share())),
         Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
     }

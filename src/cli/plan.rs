@@ -50,6 +50,7 @@ struct Report {
 #[derive(Serialize)]
 struct Line {
     prompt: PromptId,
+    priority: i32,
     input_tokens: u64,
     why: Why,
     fails: Option<String>,
@@ -119,6 +120,7 @@ impl Report {
         }
         let each = plan.jobs.iter().zip(&plan.whys).map(|(job, why)| Line {
             prompt: job.prompt,
+            priority: settings.priorities.of(job.prompt),
             input_tokens: job.input_tokens,
             why: *why,
             fails: job.doomed.as_ref().map(|doom| format!("{}: {}", doom.class, doom.message)),
@@ -162,10 +164,13 @@ impl Report {
             lines.push(format!("  {}: {why}", count(*number as u64)));
         }
         for line in self.each.iter().filter(|line| every || line.fails.is_some()) {
-            let Line { prompt, input_tokens, why, fails } = line;
+            let Line { prompt, priority, input_tokens, why, fails } = line;
+            let priority = if *priority == 0 { String::new() } else { format!(", priority {priority}") };
             match fails {
                 Some(reason) => lines.push(format!("  prompt {prompt} will fail: {reason}")),
-                None => lines.push(format!("  prompt {prompt}: {} input tokens, {why}", count(*input_tokens))),
+                None => {
+                    lines.push(format!("  prompt {prompt}: {} input tokens, {why}{priority}", count(*input_tokens)))
+                }
             }
         }
         if self.to_send > 0 {

@@ -62,12 +62,13 @@ impl Prepared {
 
     /// What plans keep to.
     fn plan_rules(&self) -> PlanRules {
-        let Settings { limits, template, split, .. } = &self.settings;
+        let Settings { limits, template, split, priorities, .. } = &self.settings;
         PlanRules {
             limits: *limits,
             context_window: self.settings.context_window.or_else(|| context_window(&template.model)),
             max_output_tokens: template.max_output_tokens,
             split: *split,
+            priorities: priorities.clone(),
         }
     }
 

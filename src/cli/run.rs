@@ -178,9 +178,13 @@ impl Run<'_> {
         let ends = if self.args.offline { 2 } else { 1 };
         let most = files.saturating_sub(OTHER_FILES).max(ends) / ends;
         match self.prepared.settings.concurrency {
-            Concurrency::Auto => AUTO_CONCURRENCY.min(most),
-            Concurrency::Fixed(number) => number.get().min(most),
+            Concurrency::Auto => AUTO_CONCURRENCY,
+            Concurrency::Conservative => 4,
+            Concurrency::Moderate => 32,
+            Concurrency::Aggressive => 256,
+            Concurrency::Fixed(number) => number.get(),
         }
+        .min(most)
     }
 }
 

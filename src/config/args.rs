@@ -73,7 +73,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::Path if setting.value_name == "DIR" => arg.value_hint(ValueHint::DirPath),
         Kind::Path => arg.value_hint(ValueHint::FilePath),
         Kind::Url => arg.value_hint(ValueHint::Url),
-        Kind::Text | Kind::Choice | Kind::Duration | Kind::Table => arg,
+        Kind::Text | Kind::Choice | Kind::Duration | Kind::Priorities | Kind::Table => arg,
     }
 }
 
@@ -85,6 +85,7 @@ fn heading(section: Option<&'static str>) -> &'static str {
         Some("limits") => "Limits",
         Some("retry") => "Retry",
         Some("http") => "HTTP",
+        Some("report") => "Report",
         Some(other) => other,
     }
 }
@@ -145,7 +146,10 @@ mod tests {
             assert!(setting.default.is_empty() || help.contains(setting.default), "{begin}: no default");
         }
         let headings: Vec<_> = help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
-        assert_eq!(headings, ["Arguments:", "Options:", "Settings:", "Request:", "Limits:", "Retry:", "HTTP:"]);
+        assert_eq!(
+            headings,
+            ["Arguments:", "Options:", "Settings:", "Request:", "Limits:", "Retry:", "HTTP:", "Report:"]
+        );
         // Four in five lines are not broken: a help line and its default fit beside the flag.
         let broken = help.lines().filter(|line| line.starts_with("                ")).count();
         assert!(broken * 5 <= SETTINGS.len(), "{broken} broken lines:\n{help}");

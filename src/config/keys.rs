@@ -26,8 +26,10 @@ pub enum Kind {
     Switch,
     /// Prompt numbers: `1-100`, `3,7-9`, `all`.
     Range,
-    /// `auto` or a number from 1.
+    /// A word such as `auto`, or a number from 1.
     Concurrency,
+    /// Prompt numbers with their priorities: `1-10=5;50=-1`; a list of such texts in the settings file.
+    Priorities,
     /// A TOML table; a JSON object as a flag or variable.
     Table,
 }
@@ -164,6 +166,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Range,
     },
     Setting {
+        key: "priorities",
+        flag: "priorities",
+        default: "",
+        value_name: "LIST",
+        help: "Who goes first: `1-10=5;50=-1`, default 0",
+        kind: Kind::Priorities,
+    },
+    Setting {
         key: "request.max_output_tokens",
         flag: "max-output-tokens",
         default: "0",
@@ -244,6 +254,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Count,
     },
     Setting {
+        key: "limits.pause_at",
+        flag: "pause-at",
+        default: "1.0",
+        value_name: "SHARE",
+        help: "Share of a day's limit at which to pause",
+        kind: Kind::Number,
+    },
+    Setting {
         key: "limits.tokens_per_batch",
         flag: "tokens-per-batch",
         default: "300000",
@@ -268,11 +286,19 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Duration,
     },
     Setting {
+        key: "limits.pacing",
+        flag: "pacing",
+        default: "auto",
+        value_name: "HOW",
+        help: "Within a minute: `burst`, `smooth` or `auto`",
+        kind: Kind::Choice,
+    },
+    Setting {
         key: "limits.concurrency",
         flag: "concurrency",
         default: "auto",
         value_name: "N",
-        help: "Requests in flight, 1 to 100000, or `auto`",
+        help: "In flight: `auto`, `moderate`, ... or a number",
         kind: Kind::Concurrency,
     },
     Setting {
@@ -281,6 +307,14 @@ pub const SETTINGS: &[Setting] = &[
         default: "wait",
         value_name: "WHAT",
         help: "At a day limit: `wait` or `exit`",
+        kind: Kind::Choice,
+    },
+    Setting {
+        key: "limits.on_quota",
+        flag: "on-quota",
+        default: "stop",
+        value_name: "WHAT",
+        help: "When the credit is used up: `stop` or `wait`",
         kind: Kind::Choice,
     },
     Setting {
@@ -298,6 +332,22 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "N",
         help: "Attempts of a prompt, the first included",
         kind: Kind::Count,
+    },
+    Setting {
+        key: "retry.quota_wait",
+        flag: "quota-wait",
+        default: "5m",
+        value_name: "TIME",
+        help: "First wait for credit, then doubled, up to 1h",
+        kind: Kind::Duration,
+    },
+    Setting {
+        key: "retry.give_up_after",
+        flag: "give-up-after",
+        default: "30m",
+        value_name: "TIME",
+        help: "End when only failures come for so long",
+        kind: Kind::Duration,
     },
     Setting {
         key: "http.connect_timeout",
@@ -322,6 +372,14 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         help: "Longest wait for a whole answer",
         kind: Kind::Duration,
+    },
+    Setting {
+        key: "report.usage_every",
+        flag: "usage-every",
+        default: "100",
+        value_name: "N",
+        help: "A line of usage every N answers; 0: none",
+        kind: Kind::Count,
     },
 ];
 

@@ -10,6 +10,7 @@ use super::layers::{Origin, Resolved, merge};
 use super::value::{self, Parsed, RawValue, unless_empty};
 use crate::admit::limits::Limits;
 use crate::model::{Api, RequestTemplate};
+use crate::source::priority::Priorities;
 use crate::source::range::Range;
 
 /// The least `max_output_tokens` that the Responses endpoint takes.
@@ -18,8 +19,14 @@ const RESPONSES_LEAST_OUTPUT_TOKENS: u64 = 16;
 /// How many requests may be in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concurrency {
-    /// As many as the open-file limit and HTTP bear.
+    /// As many as latency and rate ask for, within what the open-file limit and HTTP bear.
     Auto,
+    /// Few: for a server of one's own, or a connection shared with others.
+    Conservative,
+    /// Some tens.
+    Moderate,
+    /// Some hundreds.
+    Aggressive,
     /// This many, 1 to 100,000.
     Fixed(NonZeroUsize),
 }
@@ -31,6 +38,26 @@ pub enum OnDayLimit {
     Wait,
     /// End with exit code 5.
     Exit,
+}
+
+/// What happens when the account's credit, spend limit or plan allows no more requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnQuota {
+    /// End with exit code 4.
+    Stop,
+    /// Pause, and ask again from time to time.
+    Wait,
+}
+
+/// How a minute's limit is spread over the minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pacing {
+    /// As bursts, and smoothly where the server turns out to enforce its limit in slices.
+    Auto,
+    /// What fits leaves at once.
+    Burst,
+    /// Evenly, in slices of a second.
+    Smooth,
 }
 
 /// Timeouts of one request, all over 0; the wait for admission is in none of them.
@@ -61,8 +88,12 @@ pub struct Settings {
     pub range: Range,
     /// Of these, the only ones; all where absent.
     pub only: Option<Range>,
+    /// Which prompts go first.
+    pub priorities: Priorities,
     /// What may be used.
     pub limits: Limits,
+    /// How a minute's limit is spread.
+    pub pacing: Pacing,
     /// The most tokens of one request, over what is known of the model.
     pub context_window: Option<u64>,
     /// How many requests may be in flight.
@@ -73,6 +104,14 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What happens at a day limit.
     pub on_day_limit: OnDayLimit,
+    /// What happens when the account allows no more requests.
+    pub on_quota: OnQuota,
+    /// With [`OnQuota::Wait`]: how long before the account is asked again for the first time; over zero.
+    pub quota_wait: Duration,
+    /// A run ends when the server has failed for so long without an answer; over zero.
+    pub give_up_after: Duration,
+    /// After how many answers a line of usage is told; `None` for never.
+    pub usage_every: Option<u64>,
     /// Whether what is over the batch limit is sent in several batches.
     pub split: bool,
     /// Who set what, for [`Settings::describe`].
@@ -107,6 +146,7 @@ impl Settings {
             ledger: path("ledger")?,
             range: resolved.get("range", value::range)?,
             only: resolved.get("only", unless_empty(value::range))?,
+            priorities: resolved.get("priorities", value::priorities)?,
             limits: Limits {
                 tokens_per_minute: limit("limits.tokens_per_minute")?,
                 requests_per_minute: limit("limits.requests_per_minute")?,
@@ -114,13 +154,20 @@ impl Settings {
                 requests_per_day: limit("limits.requests_per_day")?,
                 tokens_per_batch: limit("limits.tokens_per_batch")?,
                 window: resolved.get("limits.window", value::duration)?,
+                day_share_ppm: resolved.get("limits.pause_at", value::share_ppm)?,
             },
+            pacing: resolved.get("limits.pacing", value::choice(PACINGS))?,
             context_window: limit("limits.context_window")?,
             concurrency: resolved.get("limits.concurrency", concurrency)?,
             attempts: resolved.get("retry.attempts", attempts)?,
             timeouts: timeouts(resolved)?,
             on_day_limit: resolved
                 .get("limits.on_day_limit", value::choice(&[("wait", OnDayLimit::Wait), ("exit", OnDayLimit::Exit)]))?,
+            on_quota: resolved
+                .get("limits.on_quota", value::choice(&[("stop", OnQuota::Stop), ("wait", OnQuota::Wait)]))?,
+            quota_wait: resolved.get("retry.quota_wait", value::duration)?,
+            give_up_after: resolved.get("retry.give_up_after", value::duration)?,
+            usage_every: limit("report.usage_every")?,
             split: resolved.get("limits.split", value::switch)?,
             described: describe(resolved),
         })
@@ -151,15 +198,26 @@ fn over_zero(number: u64) -> Option<u64> {
 }
 
 fn concurrency(raw: &RawValue) -> Parsed<Concurrency> {
-    if value::text(raw).is_ok_and(|text| text.trim() == "auto") {
-        return Ok(Concurrency::Auto);
+    if let Ok(word) = value::choice(CONCURRENCIES)(raw) {
+        return Ok(word);
     }
     let number = value::count(raw).ok().filter(|number| *number <= 100_000);
     let number = number.and_then(|number| usize::try_from(number).ok()).and_then(NonZeroUsize::new);
     number
         .map(Concurrency::Fixed)
-        .ok_or_else(|| "write \"auto\", or a number from 1 to 100000 without quotes".to_owned())
+        .ok_or_else(|| "write \"auto\", \"conservative\", \"moderate\" or \"aggressive\", or a number from 1 to 100000 without quotes".to_owned())
 }
+
+/// The words that stand for a concurrency.
+const CONCURRENCIES: &[(&str, Concurrency)] = &[
+    ("auto", Concurrency::Auto),
+    ("conservative", Concurrency::Conservative),
+    ("moderate", Concurrency::Moderate),
+    ("aggressive", Concurrency::Aggressive),
+];
+
+/// The words for how a minute's limit is spread.
+const PACINGS: &[(&str, Pacing)] = &[("auto", Pacing::Auto), ("burst", Pacing::Burst), ("smooth", Pacing::Smooth)];
 
 fn attempts(raw: &RawValue) -> Parsed<u32> {
     const MOST: u32 = 1_000_000;

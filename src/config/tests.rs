@@ -62,15 +62,19 @@ fn samples(setting: &Setting) -> [(String, String); 3] {
     let quoted = |text: &str| (text.to_owned(), format!("{text:?}"));
     match (setting.kind, setting.key) {
         (Kind::Count, _) => ["21", "22", "23"].map(same),
+        (Kind::Number, "limits.pause_at") => ["0.5", "0.25", "0.75"].map(same),
         (Kind::Number, _) => ["0.5", "1.0", "1.5"].map(same),
         (Kind::Switch, _) => ["true", "false", "true"].map(same),
-        (Kind::Concurrency, _) => [same("7"), same("8"), quoted("auto")],
+        (Kind::Concurrency, _) => [same("7"), same("8"), quoted("moderate")],
         (Kind::Duration, "http.total_timeout") => ["11m", "12m", "13m"].map(quoted),
         (Kind::Duration, _) => ["2s", "3s", "4s"].map(quoted),
         (Kind::Range, _) => ["1-2", "3,5", "all"].map(quoted),
         (Kind::Url, _) => ["http://localhost:1/v1", "https://a.test/v2", "http://[::1]:3"].map(quoted),
         (Kind::Choice, "api") => ["chat", "responses", "chat"].map(quoted),
+        (Kind::Choice, "limits.on_quota") => ["wait", "stop", "wait"].map(quoted),
+        (Kind::Choice, "limits.pacing") => ["burst", "smooth", "auto"].map(quoted),
         (Kind::Choice, _) => ["wait", "exit", "wait"].map(quoted),
+        (Kind::Priorities, _) => ["1-2=5", "3,5=-1;all=2", "7=0"].map(quoted),
         (Kind::Table, _) => [1, 2, 3].map(|seed| (format!("{{\"seed\":{seed}}}"), format!("{{ seed = {seed} }}"))),
         (Kind::Text | Kind::Path, _) => ["one", "two", "three"].map(quoted),
     }
@@ -93,6 +97,10 @@ fn the_defaults_are_the_contracts() {
     assert_eq!((settings.range.to_string(), &settings.only), ("1-100".to_owned(), &None));
     assert_eq!((settings.attempts, settings.concurrency, settings.split), (3, Concurrency::Auto, false));
     assert_eq!((settings.context_window, settings.on_day_limit), (None, OnDayLimit::Wait));
+    assert_eq!((settings.pacing, settings.on_quota), (Pacing::Auto, OnQuota::Stop));
+    let waits = (settings.quota_wait, settings.give_up_after);
+    assert_eq!(waits, (Duration::from_secs(300), Duration::from_secs(1800)));
+    assert_eq!((settings.usage_every, settings.priorities.is_empty()), (Some(100), true));
     assert_eq!(settings.timeouts.first_byte, Duration::from_secs(300));
     assert!(loaded.key.is_none() && loaded.warnings.is_empty());
     assert_eq!(Settings::default().ledger, PathBuf::from("usage.md"));
@@ -167,6 +175,16 @@ fn values_of_the_wrong_form_name_origin_key_and_what_is_right() {
         ("limits.window", "9000years", "over 0"),
         ("limits.concurrency", "0", "from 1 to 100000"),
         ("limits.concurrency", "100001", "from 1 to 100000"),
+        ("limits.concurrency", "fast", "\"aggressive\""),
+        ("limits.pacing", "even", "`burst` or `smooth`"),
+        ("limits.pause_at", "0", "over 0 and at most 1"),
+        ("limits.pause_at", "1.01", "over 0 and at most 1"),
+        ("limits.pause_at", "80%", "over 0 and at most 1"),
+        ("limits.on_quota", "exit", "`stop` or `wait`"),
+        ("retry.quota_wait", "5", "with its unit"),
+        ("report.usage_every", "often", "whole number"),
+        ("priorities", "1-10", "1-10=5"),
+        ("priorities", "9-3=1", "9 is after 3"),
         ("limits.on_day_limit", "stop", "`wait` or `exit`"),
         ("limits.split", "maybe", "`true` or `false`"),
         ("retry.attempts", "0", "from 1"),
@@ -189,6 +207,9 @@ fn wrong_types_in_the_file_are_clear() {
         ("[limits]\nsplit = \"yes\"", &["without quotes"]),
         ("model = 4", &["`model`", "write text, in quotes", "toml:1"]),
         ("range = 5", &["in quotes"]),
+        ("priorities = 5", &["such as `[\"1-10=5\""]),
+        ("priorities = ['1=1', 5]", &["such as `[\"1-10=5\"", "toml:1"]),
+        ("[limits]\npause_at = '0.8'", &["without quotes"]),
         ("[request]\nextra = 5", &["[request.extra]"]),
         ("[request.extra]\na = nan", &["finite"]),
     ] {
@@ -224,7 +245,7 @@ fn settings_that_do_not_go_together_say_which_and_what_is_right() {
 fn good_values_become_fields() {
     let dir = folder(&[(
         "promptmill.toml",
-        "[request]\ntemperature = 1\n[request.extra]\nseed = 7\ntags = ['a', 1.5]\n[limits]\ntokens_per_minute = 1_000\nrequests_per_minute = 0\nconcurrency = 20\n",
+        "priorities = ['1-10=5', '7,9=-2']\n[request]\ntemperature = 1\n[request.extra]\nseed = 7\ntags = ['a', 1.5]\n[limits]\ntokens_per_minute = 1_000\nrequests_per_minute = 0\nconcurrency = 20\npause_at = 0.8\n[report]\nusage_every = 0\n",
     )]);
     let flags =
         [("base_url", "http://LOCALHOST:1/v1//"), ("limits.tokens_per_day", "2_000"), ("limits.window", "1m 30s")];
@@ -236,6 +257,8 @@ fn good_values_become_fields() {
     assert_eq!(settings.limits.window, Duration::from_secs(90));
     assert_eq!(settings.concurrency, Concurrency::Fixed(NonZeroUsize::new(20).expect("20")));
     assert_eq!(settings.base_url, "http://LOCALHOST:1/v1");
+    assert_eq!((settings.limits.day_share_ppm, settings.usage_every), (800_000, None));
+    assert_eq!([1, 7, 50].map(|id| settings.priorities.of(crate::model::PromptId(id))), [5, -2, 0]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use crate::admit::limits::WHOLE_PPM;
+use crate::source::priority::{Priorities, SEPARATOR};
 use crate::source::range::Range;
 
 /// A year: longer durations are taken for mistakes, and shorter ones add to any date without overflow.
@@ -165,6 +167,27 @@ pub fn switch(raw: &RawValue) -> Parsed<bool> {
 pub fn range(raw: &RawValue) -> Parsed<Range> {
     let text = raw.as_text().ok_or("write prompt numbers in quotes, such as \"1-100\", \"3,7-9\" or \"all\"")?;
     Range::from_str(text).map_err(|error| error.to_string())
+}
+
+/// A share over 0 and at most 1, in parts per million.
+pub fn share_ppm(raw: &RawValue) -> Parsed<u32> {
+    let share = number_within(0.0, 1.0)(raw).ok().map(|share| (share * f64::from(WHOLE_PPM)).round());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number from 0 to a million")]
+    let ppm = share.map(|share| share as u32).filter(|ppm| *ppm > 0);
+    ppm.ok_or_else(|| "write a share over 0 and at most 1, such as `0.8`, without quotes".to_owned())
+}
+
+/// Prompt numbers with their priorities: a text, or a list of texts in the settings file.
+pub fn priorities(raw: &RawValue) -> Parsed<Priorities> {
+    const RIGHT: &str = "write a list such as `[\"1-10=5\", \"50=-1\"]` in the settings file, or `1-10=5;50=-1`";
+    let text = match raw {
+        RawValue::Toml(toml::Value::Array(items)) => {
+            let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            items.ok_or(RIGHT)?.join(SEPARATOR)
+        }
+        _ => raw.as_text().ok_or(RIGHT)?.to_owned(),
+    };
+    Priorities::from_str(&text).map_err(|error| error.to_string())
 }
 
 /// One of `choices`, as what it stands for.

@@ -5,12 +5,15 @@ pub mod price;
 pub mod standing;
 pub mod survey;
 
+use std::cmp::Reverse;
+
 use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
 use crate::report::format::count;
 use crate::run::{Doom, Job};
+use crate::source::priority::Priorities;
 use standing::{Standing, Why};
 
 /// A prompt after the survey.
@@ -79,11 +82,16 @@ pub struct PlanRules {
     pub max_output_tokens: Option<u64>,
     /// Whether a run over the batch limit is cut into batches.
     pub split: bool,
+    /// Which prompts go first.
+    pub priorities: Priorities,
 }
 
 impl Plan {
-    /// Plans the prompts, in their order.
-    pub fn new(surveyed: Vec<Surveyed>, rules: &PlanRules) -> Result<Self, OverBatch> {
+    /// Plans the prompts: those of a higher priority first, and within one in the order given. Their order is the queue's, and batches follow it.
+    pub fn new(mut surveyed: Vec<Surveyed>, rules: &PlanRules) -> Result<Self, OverBatch> {
+        if !rules.priorities.is_empty() {
+            surveyed.sort_by_cached_key(|surveyed| Reverse(rules.priorities.of(surveyed.prompt)));
+        }
         let mut plan = Self::default();
         for Surveyed { prompt, request } in surveyed {
             let request = match request {
@@ -185,7 +193,7 @@ mod tests {
 
     fn rules(tokens_per_batch: u64, split: bool) -> PlanRules {
         let limits = Limits { tokens_per_batch: Some(tokens_per_batch), ..Limits::default() };
-        PlanRules { limits, context_window: None, max_output_tokens: None, split }
+        PlanRules { limits, context_window: None, max_output_tokens: None, split, priorities: Priorities::default() }
     }
 
     fn prompts(tokens: &[u64]) -> Vec<Surveyed> {
@@ -223,6 +231,15 @@ mod tests {
             doomed[1].as_ref().is_some_and(|message| message.contains("1,001 tokens") && message.contains("1,000")),
             "{doomed:?}"
         );
+    }
+
+    #[test]
+    fn a_higher_priority_goes_first_and_batches_follow() {
+        let mut rules = rules(100, true);
+        rules.priorities = "4=2;2,5=7;1=-1".parse().expect("priorities");
+        let plan = Plan::new(prompts(&[60; 6]), &rules).expect("split");
+        let order: Vec<_> = plan.jobs.iter().map(|job| (job.prompt.0, job.batch)).collect();
+        assert_eq!(order, [(2, 0), (5, 1), (4, 2), (3, 3), (6, 4), (1, 5)]);
     }
 
     proptest! {

@@ -216,10 +216,7 @@ fn failed(prompt: PromptId, class: &str, message: &str) -> String {
 
 fn wait_for_what(wait_for: WaitFor, limits: &Limits) -> String {
     match wait_for {
-        WaitFor::Limit(limit) => {
-            let most = limits.of(limit).map_or(String::new(), |most| format!(" of {}", count(most)));
-            format!("{limit}{most}")
-        }
+        WaitFor::Limit(limit) => limits.named(limit),
         WaitFor::Server => "the server's rate limit".to_owned(),
     }
 }
