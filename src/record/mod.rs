@@ -5,11 +5,13 @@
 //! The machine that asks never sees how it is kept: [`sqlite`] keeps it in a file that several processes share, [`memory`] in a value that a
 //! simulation can crash.
 
+pub mod endpoint;
 pub mod entry;
 pub mod memory;
 pub mod sqlite;
 mod usage_file;
 
+pub use endpoint::{Endpoint, endpoint};
 pub use usage_file::{FaceFound, UsageFileError, ledger_of_face};
 
 use chrono::NaiveDate;

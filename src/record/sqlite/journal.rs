@@ -12,7 +12,7 @@ use crate::clock::Now;
 use crate::model::{PromptId, Usage};
 
 /// How many of the latest answers tell what a model's answers need.
-const LATEST_ANSWERS: i64 = 256;
+pub(super) const LATEST_ANSWERS: i64 = 256;
 
 /// What a run says of itself.
 #[derive(Clone, Debug)]
@@ -290,6 +290,6 @@ fn lost(row: &Row<'_>, prompt: PromptId, fingerprint: Fingerprint) -> rusqlite::
     })
 }
 
-fn wall(ms: i64) -> DateTime<Utc> {
+pub(super) fn wall(ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
 }

@@ -3,7 +3,9 @@
 //! The file lies in `.promptmill/` beside `usage.md`. Each write is one `BEGIN IMMEDIATE` transaction, so that two processes never decide on the same room;
 //! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
 
+mod history;
 mod journal;
+mod learned;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -480,4 +482,42 @@ fn signed(number: impl TryInto<i64>) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
+}
+
+/// What the tests of this folder share.
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Fingerprint;
+    use super::*;
+    use crate::clock::Day;
+    use crate::model::PromptId;
+    use chrono::TimeDelta;
+
+    /// The clocks `seconds` after the start.
+    pub(super) fn at(seconds: u64) -> Now {
+        let start: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().expect("a date");
+        let wall = start + TimeDelta::seconds(signed(seconds));
+        Now { mono: Mono((seconds + 100_000) * 1_000_000_000), wall, day: Day::of(wall, &Utc) }
+    }
+
+    pub(super) fn info(outputs: &str) -> RunInfo {
+        RunInfo { outputs: outputs.to_owned(), model: "m".to_owned(), rehearsal: false, pid: 1 }
+    }
+
+    pub(super) fn claim(prompt: u64, tokens: u64) -> Claim {
+        Claim { prompt: PromptId(prompt), fingerprint: Fingerprint([3; 16]), attempt: 1, input_tokens: 1, tokens }
+    }
+
+    pub(super) fn open(ledger: &Path) -> SqliteStore {
+        SqliteStore::open(ledger, Limits::default(), "boot".to_owned(), &at(0)).expect("the store opens")
+    }
+
+    /// A folder, its `usage.md`, and a store with a run of the outputs folder `out`.
+    pub(super) fn fresh() -> (tempfile::TempDir, PathBuf, SqliteStore) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("usage.md");
+        let mut store = open(&ledger);
+        store.start_run(&info("out"), &at(0)).expect("a run");
+        (folder, ledger, store)
+    }
 }

@@ -8,8 +8,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::super::StoreError;
 
 /// The format of the tables; raised with each change that an older promptmill could not read.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
+/// The tables of format 1, which stay as they are; [`UPGRADES`] adds the others.
+///
 /// `ledger`: amounts of the window, one row for each group of requests begun together, `open` of them not settled, the others heard of until `heard`;
 /// `at` and `heard` are comparable within one `boot`, `wall_ms` across them.
 /// `days`: amounts of a local day. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
@@ -43,7 +45,28 @@ CREATE TABLE entries (
 CREATE TABLE kept (run INTEGER NOT NULL, prompt INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (run, prompt)) WITHOUT ROWID;
 ";
 
-/// Opens the state file, making its tables where it is new.
+/// What makes each format from the one before it, from format 1 on. They make tables and indexes only: [`pretend`] relies on it.
+///
+/// `learned`: limits of servers, `grp` empty for a model's plain one; `notes`: what happened in a run, for people.
+const UPGRADES: [&str; 1] = ["
+CREATE TABLE learned (
+    endpoint TEXT NOT NULL, unit TEXT NOT NULL, grp TEXT NOT NULL, size REAL NOT NULL, window_ns INTEGER NOT NULL,
+    burst_ns INTEGER NOT NULL, source TEXT NOT NULL, learned_ms INTEGER NOT NULL,
+    PRIMARY KEY (endpoint, unit, grp, window_ns, source)
+) WITHOUT ROWID;
+CREATE TABLE notes (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at_ms INTEGER NOT NULL, event TEXT NOT NULL);
+CREATE INDEX notes_run ON notes (run);
+"];
+
+/// The upgrades that a file of the format `found` has not had.
+fn missing(found: i64) -> impl Iterator<Item = &'static str> {
+    let had = usize::try_from(found - 1).unwrap_or(0);
+    UPGRADES.into_iter().skip(had)
+}
+
+/// Opens the state file, making its tables where it is new and adding what an older one lacks.
+///
+/// One transaction. Dies before it: the file is as it was.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let database = |source| StoreError::Database { path: path.to_owned(), source };
     let mut connection = Connection::open(path).map_err(database)?;
@@ -55,6 +78,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
     if found == 0 {
         transaction.execute_batch(TABLES).map_err(database)?;
+    }
+    if found < FORMAT {
+        for upgrade in missing(found) {
+            transaction.execute_batch(upgrade).map_err(database)?;
+        }
         transaction.pragma_update(None, "user_version", FORMAT).map_err(database)?;
     }
     transaction.commit().map_err(database)?;
@@ -77,9 +105,19 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(database)?;
     match found {
         0 => Ok(None),
-        FORMAT => Ok(Some(connection)),
+        1..=FORMAT => {
+            pretend(&connection, found).map_err(database)?;
+            Ok(Some(connection))
+        }
         _ => Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT }),
     }
+}
+
+/// Gives a file of an older format, which is only read, what it lacks as empty tables of this connection. They are in memory.
+fn pretend(connection: &Connection, found: i64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    missing(found)
+        .try_for_each(|upgrade| connection.execute_batch(&upgrade.replace("CREATE TABLE", "CREATE TEMP TABLE")))
 }
 
 /// The address of a state file that nobody has open, to be read as it stands; `None` where there is a log to be read too.
@@ -104,4 +142,89 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::limits::Limits;
+    use crate::record::Store as _;
+    use crate::record::endpoint::endpoint;
+    use crate::record::sqlite::tests::{at, claim, open as open_store};
+    use crate::record::sqlite::{SqliteStore, state_file};
+
+    /// A state file of format 1, with a run, an entry in the window and the day, and a request in flight.
+    fn of_format_1() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("usage.md");
+        let path = state_file(&ledger);
+        std::fs::create_dir(path.parent().expect("a parent")).expect("made");
+        let connection = Connection::open(&path).expect("a database");
+        connection.execute_batch(TABLES).expect("tables");
+        let wall_ms = at(0).wall.timestamp_millis();
+        let at_ns = at(0).mono.0;
+        let rows = format!(
+            "INSERT INTO runs (outputs, model, rehearsal, pid, started_ms) VALUES ('out', 'm', 0, 1, {wall_ms});
+             INSERT INTO entries VALUES (1, 7, zeroblob(16), 1, 1, 5, 0, 30, 0, {wall_ms}, NULL, NULL, NULL, NULL);
+             INSERT INTO ledger (at, boot, wall_ms, tokens, requests, rev, open, heard) VALUES ({at_ns}, 'boot', {wall_ms}, 30, 1, 1, 1, {at_ns});
+             UPDATE counters SET value = 1 WHERE name = 'rev';
+             INSERT INTO days VALUES ('2026-11-22', 77, 3);",
+        );
+        connection.execute_batch(&rows).expect("rows");
+        connection.pragma_update(None, "user_version", 1).expect("format 1");
+        (folder, ledger)
+    }
+
+    #[test]
+    fn the_upgrades_lead_to_the_format() {
+        assert_eq!(i64::try_from(UPGRADES.len()).expect("few") + 1, FORMAT);
+        assert_eq!((missing(0).count(), missing(1).count(), missing(FORMAT).count()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_file_of_format_1_opens_and_keeps_its_data() {
+        let (_folder, ledger) = of_format_1();
+        for _ in 0..2 {
+            let mut store = open_store(&ledger);
+            let used = store.used(&at(1)).expect("used");
+            assert_eq!((used.minute.tokens, used.day.tokens, used.day.requests), (30, 77, 3));
+            assert_eq!(store.find("out", "m").expect("found").lost.len(), 1);
+            assert_eq!(store.learned(&endpoint("u", None, "m")).expect("read"), []);
+        }
+        let mut store = open_store(&ledger);
+        store.start_run(&crate::record::sqlite::tests::info("out"), &at(2)).expect("a run");
+        store.note(&[(at(2).wall, "a note".to_owned())]).expect("noted");
+        assert_eq!(store.begin(&[claim(8, 5)], &|| at(2)).expect("begun").admitted.len(), 1);
+        assert_eq!(store.used(&at(2)).expect("used").minute.tokens, 35);
+    }
+
+    #[test]
+    fn a_file_of_format_1_is_read_as_it_stands() {
+        let (_folder, ledger) = of_format_1();
+        let path = state_file(&ledger);
+        let before = std::fs::read(&path).expect("there");
+        for _ in 0..2 {
+            let store = SqliteStore::open_to_read(&ledger, Limits::default(), "boot".to_owned(), &at(1));
+            let mut store = store.expect("it opens").expect("it is there");
+            assert_eq!(store.used(&at(1)).expect("used").day.tokens, 77);
+            assert_eq!(store.all_learned().expect("read"), []);
+            assert_eq!(store.last_notes("out", 5).expect("read"), []);
+            assert_eq!(store.last_run("out").expect("read").map(|run| run.pid), Some(1));
+        }
+        assert!(std::fs::read(&path).expect("there") == before, "the file was changed");
+        assert_eq!(std::fs::read_dir(path.parent().expect("a parent")).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn a_file_of_a_later_format_is_refused() {
+        let (_folder, ledger) = of_format_1();
+        let path = state_file(&ledger);
+        Connection::open(&path)
+            .and_then(|c| c.pragma_update(None, "user_version", FORMAT + 1))
+            .expect("a later format");
+        for error in [open(&path).err(), open_to_read(&path).err()] {
+            let message = error.expect("refused").to_string();
+            assert!(message.contains("newer promptmill (format 3, this one knows 2)"), "{message}");
+        }
+    }
 }

@@ -1,0 +1,138 @@
+//! What a run leaves for people and for later plans: its waits, hints and cuts, and how long its answers took.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{TransactionBehavior, params};
+
+use super::super::StoreError;
+use super::super::entry::Status;
+use super::journal::{LATEST_ANSWERS, wall};
+use super::{SqliteStore, signed, unsigned};
+
+impl SqliteStore {
+    /// Journals what happened in the run that goes on, in this order.
+    ///
+    /// One transaction. Dies before it: the events are not in the journal, and nothing else is lost.
+    pub fn note(&mut self, events: &[(DateTime<Utc>, String)]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (database, run_id) = (self.database(), self.run);
+        let mut run = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut insert = transaction.prepare_cached("INSERT INTO notes (run, at_ms, event) VALUES (?1, ?2, ?3)")?;
+            for (at, event) in events {
+                insert.execute(params![run_id, at.timestamp_millis(), event])?;
+            }
+            drop(insert);
+            transaction.commit()
+        };
+        run().map_err(database)
+    }
+
+    /// The last `most` notes of the last run of the folder `outputs`, the oldest first.
+    pub fn last_notes(&self, outputs: &str, most: usize) -> Result<Vec<(DateTime<Utc>, String)>, StoreError> {
+        let run = || -> rusqlite::Result<Vec<_>> {
+            let mut notes = self.connection.prepare(
+                "SELECT at_ms, event FROM notes WHERE run = (SELECT max(id) FROM runs WHERE outputs = ?1) ORDER BY id DESC LIMIT ?2",
+            )?;
+            let notes = notes.query_map(params![outputs, signed(most)], |row| Ok((wall(row.get(0)?), row.get(1)?)))?;
+            notes.collect()
+        };
+        let mut notes = run().map_err(self.database())?;
+        notes.reverse();
+        Ok(notes)
+    }
+
+    /// The mean time from a request's admission to its answer's record, of the model's latest answers; those of the stand-in or of a real API.
+    /// `None` where there are none.
+    pub fn mean_answer(&self, model: &str, rehearsal: bool) -> Result<Option<Duration>, StoreError> {
+        // An answer that a later run found or wrote has no time of its own: it has no `finish`, or ended after its run.
+        let mean: Option<f64> = self
+            .connection
+            .query_row(
+                "SELECT avg(max(ended_ms - begun_ms, 0)) FROM (
+                   SELECT e.begun_ms, e.ended_ms FROM runs r JOIN entries e ON e.run = r.id
+                   WHERE r.model = ?1 AND r.rehearsal = ?2 AND e.status = ?3 AND e.begun_ms IS NOT NULL AND e.finish IS NOT NULL
+                   AND (r.ended_ms IS NULL OR e.ended_ms <= r.ended_ms) ORDER BY e.run DESC LIMIT ?4)",
+                params![model, rehearsal, Status::Done as i64, LATEST_ANSWERS],
+                |row| row.get(0),
+            )
+            .map_err(self.database())?;
+        #[expect(clippy::cast_possible_truncation, reason = "a time of answers in milliseconds")]
+        Ok(mean.map(|ms| Duration::from_millis(unsigned(ms.round() as i64))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, claim, fresh, info, open};
+    use super::*;
+    use crate::model::{PromptId, Usage};
+    use crate::record::{Ended, Finished, Settlement, Store as _};
+    use crate::send::answer::Finish;
+
+    fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
+        seconds.map(|second| (at(second).wall, format!("note {second}"))).collect()
+    }
+
+    #[test]
+    fn the_last_notes_of_the_folders_last_run_are_told_in_order() {
+        let (_folder, ledger, mut store) = fresh();
+        assert_eq!(store.last_notes("out", 3).expect("read"), []);
+        store.note(&notes(0..2)).expect("noted");
+        store.note(&[]).expect("nothing");
+        store.note(&notes(2..5)).expect("noted");
+        let mut other = open(&ledger);
+        other.start_run(&info("other"), &at(5)).expect("a run");
+        other.note(&notes(90..91)).expect("noted");
+        assert_eq!(store.last_notes("out", 3).expect("read"), notes(2..5));
+        assert_eq!(other.last_notes("out", 30).expect("read"), notes(0..5));
+        store.start_run(&info("out"), &at(6)).expect("a run");
+        assert_eq!(store.last_notes("out", 3).expect("read"), []);
+        store.note(&notes(7..8)).expect("noted");
+        assert_eq!(store.last_notes("out", 3).expect("read"), notes(7..8));
+        assert_eq!(store.last_notes("nowhere", 3).expect("read"), []);
+    }
+
+    /// Sends prompt `prompt` at `begun`, and records its answer `seconds` later.
+    fn answer(store: &mut SqliteStore, prompt: u64, begun: u64, seconds: u64, finish: bool) {
+        let claim = claim(prompt, 5);
+        let mut admitted = store.begin(std::slice::from_ref(&claim), &|| at(begun)).expect("begun").admitted;
+        let heard = at(begun + seconds);
+        let settled = Settlement { reservation: admitted.pop().expect("it fits"), tokens: 5, heard: heard.mono };
+        let ended = if finish {
+            Ended::Done { usage: Usage::default(), finish: Finish::Complete, bytes: 1 }
+        } else {
+            Ended::Failed { class: "server_error".to_owned(), message: String::new(), usage: Usage::default() }
+        };
+        let prompt = PromptId(prompt);
+        let finished = Finished { prompt, fingerprint: claim.fingerprint, settled: Some(settled), ended };
+        store.finish(vec![finished], &heard).expect("finished");
+    }
+
+    #[test]
+    fn the_mean_is_that_of_the_models_answers() {
+        let (_folder, _, mut store) = fresh();
+        assert_eq!(store.mean_answer("m", false).expect("read"), None);
+        answer(&mut store, 1, 0, 2, true);
+        answer(&mut store, 2, 1, 5, true);
+        answer(&mut store, 3, 2, 50, false);
+        assert_eq!(store.mean_answer("m", false).expect("read"), Some(Duration::from_millis(3_500)));
+        assert_eq!(store.mean_answer("m2", false).expect("read"), None);
+        assert_eq!(store.mean_answer("m", true).expect("read"), None);
+    }
+
+    #[test]
+    fn an_answer_that_a_later_run_found_has_no_time() {
+        let (_folder, _, mut store) = fresh();
+        answer(&mut store, 1, 0, 2, true);
+        let _killed = store.begin(&[claim(2, 5)], &|| at(3)).expect("begun");
+        let lost = store.find("out", "m").expect("found").lost;
+        let recovered: Vec<_> = lost.into_iter().map(|request| (request, Usage::default(), 3)).collect();
+        assert_eq!(recovered.len(), 1);
+        store.recover_lost(&recovered, &at(9_000)).expect("recovered");
+        assert_eq!(store.mean_answer("m", false).expect("read"), Some(Duration::from_secs(2)));
+    }
+}
