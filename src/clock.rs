@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, Local, LocalResult, NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, Days, Local, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the machine started, a laptop's sleep included: what windows and timers are measured in.
@@ -47,22 +47,25 @@ impl Day {
     pub fn of<Tz: TimeZone>(wall: DateTime<Utc>, zone: &Tz) -> Self {
         let date = wall.with_timezone(zone).date_naive();
         let next = date.checked_add_days(Days::new(1)).unwrap_or(date);
-        Self { date, ends: first_moment(next, zone) }
+        let [ends, _] = moments(next.and_time(chrono::NaiveTime::MIN), zone);
+        Self { date, ends }
     }
 }
 
-/// The first moment of `date`: midnight, or where the clocks skip midnight, the moment they skip to.
-fn first_moment<Tz: TimeZone>(date: NaiveDate, zone: &Tz) -> DateTime<Utc> {
-    let midnight = date.and_time(chrono::NaiveTime::MIN);
-    // No zone skips more than a day; a quarter of an hour is the finest step that any has used.
-    for quarter in 0..=96 {
-        let local = midnight + chrono::TimeDelta::minutes(15 * quarter);
-        match zone.from_local_datetime(&local) {
-            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => return at.with_timezone(&Utc),
-            LocalResult::None => {}
-        }
-    }
-    midnight.and_utc()
+/// The moments at which the clocks of `zone` show `local`, in order: the same twice where it comes once, and where the clocks skip it, the moment
+/// to which they skip.
+#[must_use]
+pub fn moments<Tz: TimeZone>(local: NaiveDateTime, zone: &Tz) -> [DateTime<Utc>; 2] {
+    let shown = |local: NaiveDateTime| match zone.from_local_datetime(&local) {
+        LocalResult::Single(at) => Some([at.to_utc(); 2]),
+        LocalResult::Ambiguous(first, second) => Some([first.to_utc(), second.to_utc()]),
+        LocalResult::None => None,
+    };
+    // Clocks skip to a quarter of an hour, the finest step that any zone has used, and no zone skips more than a day.
+    let past_quarter = i64::from(local.num_seconds_from_midnight() % 900);
+    let quarters = (1..=96).map(|quarter| local + TimeDelta::seconds(900 * quarter - past_quarter));
+    let skipped_to = || quarters.into_iter().find_map(|local| shown(local).map(|[first, _]| [first; 2]));
+    shown(local).or_else(skipped_to).unwrap_or([local.and_utc(); 2])
 }
 
 /// One reading of the clocks.

@@ -181,9 +181,14 @@ fn plan_status_and_settings_write_nothing() {
     let workspace = Workspace::with_prompts(3);
     let look = |workspace: &Workspace| {
         let before = workspace.everything();
-        for args in
-            [["plan"].as_slice(), &["plan", "--offline", "--force"], &["run", "--dry-run"], &["status"], &["settings"]]
-        {
+        for args in [
+            ["plan"].as_slice(),
+            &["plan", "--offline", "--force"],
+            &["run", "--dry-run"],
+            &["status"],
+            &["limits"],
+            &["settings"],
+        ] {
             workspace.run_to(0, args);
             assert!(workspace.everything() == before, "{args:?} changed a file");
         }
@@ -198,7 +203,7 @@ fn plan_status_and_settings_write_nothing() {
 #[test]
 fn help_of_every_command_fits_80_columns_and_explains_every_flag() {
     let workspace = Workspace::with_prompts(0);
-    for command in ["", "run", "plan", "status", "settings", "standin"] {
+    for command in ["", "run", "plan", "status", "limits", "settings", "standin"] {
         for flag in ["--help", "-h"] {
             let args: Vec<&str> = [command, flag].into_iter().filter(|arg| !arg.is_empty()).collect();
             let ran = Ran::of(&workspace.command(&args).env("COLUMNS", "200").output().expect("it starts"));

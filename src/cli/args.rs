@@ -1,10 +1,12 @@
 //! The command line's arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::SettingArgs;
+use crate::config::value::{self, RawValue};
 use crate::report::terminal::Verbosity;
 use crate::standin::args::StandinArgs;
 
@@ -37,6 +39,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Say what is used up, when it frees, and how the last run went
     Status(StatusArgs),
+    /// Show what was learned of the server's limits, or forget it
+    Limits(LimitsArgs),
     /// List the settings that hold, and where each was set
     Settings(SettingsArgs),
     /// Serve the stand-in API on this machine, for trials and tests
@@ -70,6 +74,12 @@ pub struct RunArgs {
     /// Set all counters to zero first; the old usage.md is kept beside the new one
     #[arg(long)]
     pub reset_usage: bool,
+    /// End the run at TIME (07:00, 2026-11-23T07:00), the rest pending
+    #[arg(long, value_name = "TIME", conflicts_with = "run_for")]
+    pub until: Option<String>,
+    /// End the run after TIME (2h, 90m), the rest pending
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub run_for: Option<Duration>,
     /// Print one JSON event a line to stdout; the last one is the summary
     #[arg(long)]
     pub json: bool,
@@ -93,6 +103,9 @@ pub struct PlanArgs {
     /// Plan as if every prompt were sent again
     #[arg(long)]
     pub force: bool,
+    /// Say how many in flight it needs to be done in TIME (8h)
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    pub within: Option<Duration>,
     /// Print the plan as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -110,9 +123,38 @@ pub struct StatusArgs {
     /// Print the status as one line of JSON
     #[arg(long)]
     pub json: bool,
+    /// Say more: the last waits, hints and cuts of the last run
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
     /// Where the settings come from.
     #[command(flatten)]
     pub from: SettingsArgs,
+}
+
+/// A span of time over zero, at most a year.
+fn span(text: &str) -> Result<Duration, String> {
+    value::duration(&RawValue::Text(text.to_owned()))
+}
+
+/// What `limits` takes.
+#[derive(Args, Clone, Debug)]
+pub struct LimitsArgs {
+    /// Instead of showing them, do this
+    #[arg(value_name = "ACTION")]
+    pub action: Option<LimitsAction>,
+    /// Those of every address, key and model, not only of the one that is set
+    #[arg(long)]
+    pub all: bool,
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub from: SettingsArgs,
+}
+
+/// What is done with learned limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LimitsAction {
+    /// Forget them; the next run learns anew
+    Forget,
 }
 
 impl RunArgs {
@@ -130,7 +172,7 @@ impl RunArgs {
     #[must_use]
     pub fn into_plan(self) -> PlanArgs {
         let Self { offline, force, json, verbose, from, .. } = self;
-        PlanArgs { offline, force, json, verbose, from }
+        PlanArgs { offline, force, within: None, json, verbose, from }
     }
 }
 
@@ -152,6 +194,16 @@ mod tests {
         let Some(Command::Run(args)) = named.command else { panic!("{named:?}") };
         assert_eq!(args.from.settings, alone.run.from.settings);
         assert!(Cli::try_parse_from(["promptmill", "--offline", "plan"]).is_err());
+    }
+
+    #[test]
+    fn a_run_ends_at_a_time_or_after_one() {
+        let run = |args: &[&str]| Cli::try_parse_from([&["promptmill"], args].concat()).map(|cli| cli.run);
+        assert_eq!(run(&["--for", "90m"]).expect("a span").run_for, Some(Duration::from_secs(5_400)));
+        assert_eq!(run(&["--until", "07:00"]).expect("a time").until.as_deref(), Some("07:00"));
+        for wrong in [["--for", "0s"].as_slice(), &["--for", "2"], &["--until", "07:00", "--for", "2h"]] {
+            assert!(run(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Exit codes, which are part of the contract, and the errors that end a command before anything is sent.
 
+use super::deadline::DeadlineError;
 use crate::config::ConfigError;
 use crate::plan::OverBatch;
 use crate::record::{StoreError, UsageFileError};
@@ -70,6 +71,9 @@ pub enum Failure {
     /// The request's parameters.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// When the run is to end.
+    #[error(transparent)]
+    Deadline(#[from] DeadlineError),
     /// No key.
     #[error(
         "no API key for {base_url}: set OPENAI_API_KEY, or put the key into api_key.txt, .openai_key or .env here. \

@@ -2,7 +2,9 @@
 
 pub mod args;
 mod close;
+mod deadline;
 pub mod exit;
+mod limits;
 mod plan;
 mod prepare;
 mod process;
@@ -39,6 +41,7 @@ pub fn main() -> Exit {
         Command::Run(args) => run::run(&args, &environment),
         Command::Plan(args) => plan::plan(&args, &environment),
         Command::Status(args) => status::status(&args, &environment),
+        Command::Limits(args) => limits::limits(&args, &environment),
         Command::Settings(args) => settings::settings(&args, &environment),
         Command::Standin(args) => standin(args),
     };

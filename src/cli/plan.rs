@@ -1,6 +1,7 @@
 //! `promptmill plan`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::Local;
 use serde::Serialize;
@@ -9,13 +10,14 @@ use super::args::PlanArgs;
 use super::prepare::Prepared;
 use super::{Exit, Failure, print};
 use crate::admit::ledger::Ledger;
-use crate::admit::limits::LimitName;
+use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{Clock, Day, Now};
 use crate::config::{Environment, OnDayLimit};
 use crate::model::{PromptId, Usage};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
+use crate::plan::within::{Impossible, Within, within};
 use crate::plan::{OverBatch, Plan};
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{Found, SqliteStore};
@@ -43,7 +45,20 @@ struct Report {
     waits_for: Option<LimitName>,
     last_request_in_seconds: f64,
     left_pending_by_day_limit: usize,
+    /// What a deadline needs; `None` where none is asked about.
+    within: Option<Within>,
     each: Vec<Line>,
+}
+
+/// What a plan is made from, beside settings and prompts.
+struct Basis {
+    ledger: Ledger,
+    /// Output tokens of an answer that does not say how many it may have.
+    expected_output: u64,
+    /// The deadline that is asked about.
+    within: Option<Duration>,
+    /// The mean time of the model's answers, where it is known.
+    answer: Option<Duration>,
 }
 
 /// One prompt of the plan.
@@ -64,13 +79,18 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let now = clock.now();
     let settings = &prepared.settings;
     let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
-    let (ledger, found) = match store {
+    let (ledger, found, answer) = match store {
         Some(mut store) => {
             let mut found = store.find(&prepared.outputs_name(), &settings.template.model)?;
             found.count_kept_as_done();
-            (store.preview(&now)?, found)
+            // It is asked for only where it is needed.
+            let answer = match args.within {
+                Some(_) => store.mean_answer(&settings.template.model, prepared.rehearsal)?,
+                None => None,
+            };
+            (store.preview(&now)?, found, answer)
         }
-        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default()),
+        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), None),
     };
     let surveyed = prepared.survey(&scan.prompts, &found, args.force)?;
     let plan = prepared.plan(surveyed.clone());
@@ -88,8 +108,9 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
             (prepared.plan(surveyed)?, Some(refused))
         }
     };
-    let expected = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
-    let report = Report::new(&prepared, &plan, refused.is_some(), ledger, expected, &now);
+    let expected_output = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
+    let basis = Basis { ledger, expected_output, within: args.within, answer };
+    let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
     let text = if args.json { report.json() } else { report.text(&prepared, &now, args.verbose > 0) };
     print(&text)?;
     match refused {
@@ -101,14 +122,20 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
 }
 
 impl Report {
-    fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, ledger: Ledger, expected: u64, now: &Now) -> Self {
+    fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
+        let Basis { ledger, expected_output, within: deadline, answer } = basis;
         let settings = &prepared.settings;
-        let output_tokens = settings.template.max_output_tokens.unwrap_or(expected);
+        let output_tokens = settings.template.max_output_tokens.unwrap_or(expected_output);
         let jobs: Vec<&Job> = plan.sendable().collect();
-        let reserved = jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
+        let reserved = || jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
         let ends = settings.on_day_limit == OnDayLimit::Exit;
-        let Forecast { last_admission, waits, binds, left_pending } =
-            forecast(ledger, reserved, now, |wall| Day::of(wall, &Local), ends);
+        let day_of = |wall| Day::of(wall, &Local);
+        // How long it takes is told with a day's limit waited for, also where the run would end there.
+        let within = deadline.map(|deadline| {
+            let forecast = forecast(ledger.clone(), reserved(), now, day_of, false);
+            within(deadline, jobs.len(), answer, &forecast)
+        });
+        let Forecast { last_admission, waits, binds, left_pending } = forecast(ledger, reserved(), now, day_of, ends);
         let price = prepared.price(now.wall);
         let cost = |price: &Price| {
             let usage = |job: &&Job| Usage { input_tokens: job.input_tokens, output_tokens };
@@ -141,6 +168,7 @@ impl Report {
             waits_for: binds,
             last_request_in_seconds: last_admission.as_secs_f64(),
             left_pending_by_day_limit: left_pending,
+            within,
             each: each.collect(),
         }
     }
@@ -192,6 +220,7 @@ impl Report {
                 (None, false) => format!("cost:   not known, {} is in no price table", settings.template.model),
             });
             lines.push(self.timing(now));
+            lines.extend(self.within.as_ref().map(|within| needs(within, &settings.limits)));
         }
         lines.join("\n") + "\n"
     }
@@ -219,4 +248,22 @@ impl Report {
             ),
         }
     }
+}
+
+/// What a deadline needs, or why it cannot be.
+fn needs(within: &Within, limits: &Limits) -> String {
+    let Within { deadline, answer, answer_is_known, requests_per_second, concurrency, impossible, .. } = within;
+    let answers = if *answer_is_known {
+        format!("answers take {} on average", span(*answer))
+    } else {
+        format!("no answers yet, taking {}", span(*answer))
+    };
+    let needs = match impossible {
+        Some(Impossible { limit: Some(limit), takes }) => {
+            format!("not possible, {} binds; it takes {}", limits.named(*limit), span(*takes))
+        }
+        Some(Impossible { limit: None, takes }) => format!("not possible, one answer takes {}", span(*takes)),
+        None => format!("{requests_per_second:.2} requests a second, which --concurrency {concurrency} gives"),
+    };
+    format!("within {}: {needs} ({answers})", span(*deadline))
 }

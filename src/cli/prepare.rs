@@ -14,6 +14,7 @@ use crate::plan::price::Price;
 use crate::plan::survey::Survey;
 use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
 use crate::record::sqlite::Found;
+use crate::record::{Endpoint, endpoint};
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
 use crate::write::target::{self, OutputFile};
@@ -118,6 +119,12 @@ impl Prepared {
             ));
         }
         plan
+    }
+
+    /// What the server's limits are kept by. The stand-in of `--offline` has an address of its own in every run, and is no server to learn of.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        let base_url = if self.rehearsal { "the stand-in" } else { &self.settings.base_url };
+        endpoint(base_url, self.key.as_ref(), &self.settings.template.model)
     }
 
     /// The outputs folder as the journal names it.

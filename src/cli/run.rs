@@ -3,7 +3,10 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use chrono::Local;
+
 use super::args::RunArgs;
+use super::deadline::ends_at;
 use super::prepare::Prepared;
 use super::process::{interrupts, open_files, start_log};
 use super::watch::Watcher;
@@ -35,9 +38,10 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
     let started = clock.mono();
     let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
     start_log(args.verbose);
+    let deadline = ends_at(args.until.as_deref(), args.run_for, &clock.now(), &Local)?;
     let terminal = Terminal::new(args.verbosity(), std::io::stderr().is_terminal(), prepared.settings.limits, clock);
     let mut watcher = Watcher { terminal, json: args.json, price: None, cost_usd: 0.0 };
-    let result = Run { args, prepared: &mut prepared, clock, started, watcher: &mut watcher }.go();
+    let result = Run { args, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
     watcher.terminal.end();
     result
 }
@@ -48,6 +52,8 @@ pub(super) struct Run<'a> {
     pub(super) prepared: &'a mut Prepared,
     pub(super) clock: Clock,
     pub(super) started: Mono,
+    /// When the run is to end, if it is told.
+    pub(super) deadline: Option<Mono>,
     pub(super) watcher: &'a mut Watcher,
 }
 
@@ -142,6 +148,9 @@ impl Run<'_> {
             store,
             clock: self.clock,
         };
+        // TODO(machine): hand the deadline to the rules.
+        let deadline: Option<Mono> = self.deadline;
+        let _ = deadline;
         let rules = Rules {
             concurrency,
             attempts: settings.attempts,

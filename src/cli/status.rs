@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::args::StatusArgs;
 use super::prepare::Prepared;
 use super::{Exit, Failure, print};
+use crate::admit::hint::{LearnedLimit, Source, Unit};
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{Clock, Now};
@@ -16,6 +17,10 @@ use crate::config::Environment;
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{LastRun, SqliteStore};
 use crate::report::format::{count, span};
+use crate::report::learned::line;
+
+/// How many notes of the last run are shown.
+const NOTES: usize = 20;
 
 /// A limit and how much of it is used.
 #[derive(Serialize)]
@@ -24,6 +29,8 @@ struct Line {
     used: u64,
     /// The limit; `None` where there is none.
     most: Option<u64>,
+    /// Where a run pauses, if that is below the limit.
+    pauses_at: Option<u64>,
     /// Seconds until the first of what is used is free again; `None` where nothing is used.
     frees_in_seconds: Option<f64>,
     /// Seconds until all of it is.
@@ -33,7 +40,32 @@ struct Line {
 #[derive(Serialize)]
 struct Report {
     limits: Vec<Line>,
+    /// What was learned of the server's limits.
+    learned: Vec<Learned>,
     last_run: Option<Run>,
+    /// The last notes of that run, where more is asked for.
+    notes: Vec<Note>,
+}
+
+/// A learned limit.
+#[derive(Serialize)]
+struct Learned {
+    unit: Unit,
+    group: Option<String>,
+    size: f64,
+    window_seconds: f64,
+    burst_seconds: f64,
+    source: Source,
+    learned: DateTime<Utc>,
+    #[serde(skip)]
+    line: String,
+}
+
+/// Something that happened in a run.
+#[derive(Serialize)]
+struct Note {
+    at: DateTime<Utc>,
+    event: String,
 }
 
 #[derive(Serialize)]
@@ -52,11 +84,21 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
     let prepared = Prepared::load(&args.from, false, environment)?;
     let settings = &prepared.settings;
     let now = clock.now();
-    let (ledger, last) = match SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
-        Some(mut store) => (store.preview(&now)?, store.last_run(&prepared.outputs_name())?),
-        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, None),
+    let mut report = Report { limits: Vec::new(), learned: Vec::new(), last_run: None, notes: Vec::new() };
+    let ledger = match SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
+        Some(mut store) => {
+            let outputs = prepared.outputs_name();
+            report.last_run = store.last_run(&outputs)?.map(Run::from);
+            report.learned = store.learned(&prepared.endpoint())?.into_iter().map(Learned::from).collect();
+            if args.verbose > 0 {
+                let notes = store.last_notes(&outputs, NOTES)?;
+                report.notes = notes.into_iter().map(|(at, event)| Note { at, event }).collect();
+            }
+            store.preview(&now)?
+        }
+        None => ledger_of_face(&settings.ledger, settings.limits, &now)?,
     };
-    let report = Report { limits: lines(ledger, &settings.limits, &now), last_run: last.map(Run::from) };
+    report.limits = lines(ledger, &settings.limits, &now);
     let text = if args.json {
         serde_json::to_string(&report).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
     } else {
@@ -81,6 +123,7 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
         limit,
         used,
         most: limits.of(limit),
+        pauses_at: None,
         frees_in_seconds,
         free_in_seconds,
     };
@@ -88,6 +131,7 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
         limit,
         used,
         most: limits.of(limit),
+        pauses_at: limits.day_most(limit).filter(|most| Some(*most) != limits.of(limit)),
         frees_in_seconds: daily(used),
         free_in_seconds: daily(used),
     };
@@ -102,7 +146,7 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
 impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
-        for Line { limit, used, most, frees_in_seconds, free_in_seconds } in &self.limits {
+        for Line { limit, used, most, pauses_at, frees_in_seconds, free_in_seconds } in &self.limits {
             let most = most.map_or("no limit".to_owned(), |most| format!("of {}", count(most)));
             let frees = match (frees_in_seconds, free_in_seconds) {
                 (Some(first), Some(all)) if seconds(*first) == seconds(*all) => format!(", free in {}", seconds(*all)),
@@ -112,7 +156,11 @@ impl Report {
                 _ => String::new(),
             };
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{:20} {:>12} {most}{frees}", limit.key(), count(*used));
+            let pauses = pauses_at.map_or(String::new(), |most| format!(", pausing at {}", count(most)));
+            let _ = writeln!(text, "{:20} {:>12} {most}{pauses}{frees}", limit.key(), count(*used));
+        }
+        for learned in &self.learned {
+            let _ = writeln!(text, "server: {}", learned.line);
         }
         let last = match &self.last_run {
             None => "last run: none of this outputs folder\n".to_owned(),
@@ -131,7 +179,20 @@ impl Report {
                 }
             }
         };
-        text + &last
+        text += &last;
+        for Note { at, event } in &self.notes {
+            let _ = writeln!(text, "  {} {event}", at.with_timezone(&Local).format("%H:%M:%S"));
+        }
+        text
+    }
+}
+
+impl From<LearnedLimit> for Learned {
+    fn from(limit: LearnedLimit) -> Self {
+        let line = line(&limit, &Local);
+        let LearnedLimit { unit, group, size, window, burst, source, learned } = limit;
+        let (window_seconds, burst_seconds) = (window.as_secs_f64(), burst.as_secs_f64());
+        Self { unit, group, size, window_seconds, burst_seconds, source, learned, line }
     }
 }
 

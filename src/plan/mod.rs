@@ -4,6 +4,7 @@ pub mod forecast;
 pub mod price;
 pub mod standing;
 pub mod survey;
+pub mod within;
 
 use std::cmp::Reverse;
 

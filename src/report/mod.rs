@@ -2,5 +2,6 @@
 
 pub mod event;
 pub mod format;
+pub mod learned;
 pub mod summary;
 pub mod terminal;
