@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use super::answer::{self, Answer, Finish};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
-use super::{class, hints, message};
+use super::{class, message, wait};
 use crate::model::{Api, Usage};
 
 /// What a response, or its absence, means.
@@ -179,8 +179,8 @@ fn failure(reply: &Reply, wall: DateTime<Utc>) -> Failure {
 
 /// The longest wait that headers, message or body ask for.
 fn waits(reply: &Reply, said: &Said, wall: DateTime<Utc>) -> Option<Duration> {
-    let named = hints::wait(&reply.headers, &said.message, wall);
-    named.max(said.reset.as_deref().and_then(|text| hints::value(text, wall)))
+    let named = wait::asked(&reply.headers, &said.message, wall);
+    named.max(said.reset.as_deref().and_then(|text| wait::value(text, wall)))
 }
 
 /// Judges an error by its status and words.
@@ -233,7 +233,7 @@ fn too_many(said: &Said, headers: &http::HeaderMap) -> Judged {
         .iter()
         .any(|name| headers.get(*name).is_some_and(|value| value == "0"));
     // Google uses these words for limits that pass as well, and names the wait.
-    let exhausted = said.says("exceeded your current quota") && hints::in_message(&said.message).is_none();
+    let exhausted = said.says("exceeded your current quota") && wait::in_message(&said.message).is_none();
     if said.says("limit 0,") || nothing_allowed || exhausted {
         (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No)
     } else if said.says("request too large") {

@@ -1,6 +1,6 @@
-//! What a request says, what an answer means, and how long to wait before the next try.
+//! What a request says, what an answer means, and how long to wait before the next try, what the server tells of its limits.
 //!
-//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`hints`], [`message`], [`reply`]. I/O: [`client`], over the service in `tap`.
+//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
 
 pub mod answer;
 pub mod attempt;
@@ -15,3 +15,4 @@ pub mod message;
 pub mod reply;
 mod said;
 mod tap;
+pub mod wait;

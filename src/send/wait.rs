@@ -1,14 +1,20 @@
 //! How long a server asks us to wait: every form of `Retry-After`, and waits named in error messages.
 //!
-//! It does not read `x-ratelimit-reset-*`: that is the time until the bucket is full, not until a request fits.
+//! It does not judge `x-ratelimit-reset-*`: that is the time until the bucket is full, not until a request fits. [`super::hints`] reads it with
+//! [`printed`].
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::HeaderMap;
 
+use crate::admit::hint::Span;
+
 /// A longer wait than this is taken for a mistake (a moment in another unit, a counter) and ignored: no limit is longer than a month.
-const ABSURD: Duration = Duration::from_secs(31 * 86_400);
+pub(super) const ABSURD: Duration = Duration::from_secs(31 * 86_400);
+
+const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Nanoseconds in a unit of a Go duration. Longer names come first where one begins another.
 const GO_UNITS: &[(&str, u64)] = &[
@@ -41,9 +47,9 @@ const PHRASES: &[&str] = &["try again in ", "retry after ", "retry in ", "wait f
 /// Zero, negative and past waits, and those over 31 days, are ignored. Moments are measured from the server's own `Date` where it sends one, so
 /// that its clock need not agree with ours; else from `wall`.
 #[must_use]
-pub fn wait(headers: &HeaderMap, message: &str, wall: DateTime<Utc>) -> Option<Duration> {
-    let texts = |name: &str| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    let now = texts("date").find_map(http_date).unwrap_or(wall);
+pub fn asked(headers: &HeaderMap, message: &str, wall: DateTime<Utc>) -> Option<Duration> {
+    let now = server_time(headers, wall);
+    let texts = |name| texts(headers, name);
     let millis = texts("retry-after-ms")
         .filter_map(|text| number(text.trim()).filter(|(_, rest)| rest.is_empty())?.0.of(1_000_000));
     let after = texts("retry-after").filter_map(|text| value(text, now));
@@ -55,22 +61,48 @@ pub fn wait(headers: &HeaderMap, message: &str, wall: DateTime<Utc>) -> Option<D
 /// Seconds, whole or not; a moment in seconds or milliseconds since 1970; a Go duration, also with spaces; an HTTP date; RFC 3339.
 #[must_use]
 pub fn value(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    printed(text, now).map(|(time, _)| time)
+}
+
+/// What [`value`] reads, and the bounds that its printing leaves.
+///
+/// A duration with units is cut: to whole milliseconds where it shows less than a second, else to whole seconds. A bare number is cut or rounded
+/// to its last digit. A moment is known to a second each way: so exact is the `Date` that it is measured from.
+pub(super) fn printed(text: &str, now: DateTime<Utc>) -> Option<(Duration, Span)> {
     let text = text.trim();
+    let either_way = |time: Duration, by| (time, Span { least: time.saturating_sub(by), most: time + by });
+    let moment = |moment| until(moment, now).map(|time| either_way(time, SECOND));
     let found = match number(text) {
         // 1e9 seconds are 31 years, so it is a moment; as milliseconds it would be one of January 1970, so those start higher.
         Some((number, "")) if number.whole >= 100_000_000_000 => {
-            until(DateTime::from_timestamp_millis(i64::try_from(number.whole).ok()?)?, now)
+            moment(DateTime::from_timestamp_millis(i64::try_from(number.whole).ok()?)?)
         }
         Some((number, "")) if number.whole >= 1_000_000_000 => {
-            until(DateTime::from_timestamp(i64::try_from(number.whole).ok()?, 0)?, now)
+            moment(DateTime::from_timestamp(i64::try_from(number.whole).ok()?, 0)?)
         }
-        Some((number, "")) => number.of(1_000_000_000),
+        Some((number, "")) => number.of(1_000_000_000).map(|time| {
+            let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            either_way(time, [SECOND, SECOND / 10, SECOND / 100, MILLISECOND][digits.min(3)])
+        }),
         _ => go_duration(text)
             .or_else(|| spoken(text).filter(|(_, rest)| rest.is_empty()).map(|(wait, _)| wait))
-            .or_else(|| until(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc), now))
-            .or_else(|| until(http_date(text)?, now)),
+            .map(|time| {
+                let grain = if time.subsec_nanos() == 0 { SECOND } else { MILLISECOND };
+                (time, Span { least: time, most: time.saturating_add(grain) })
+            })
+            .or_else(|| moment(DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc)))
+            .or_else(|| moment(http_date(text)?)),
     };
-    found.filter(|wait| sensible(*wait))
+    found.filter(|(time, _)| sensible(*time))
+}
+
+/// The server's own clock where it sends its `Date`, else `wall`.
+pub(super) fn server_time(headers: &HeaderMap, wall: DateTime<Utc>) -> DateTime<Utc> {
+    texts(headers, "date").find_map(http_date).unwrap_or(wall)
+}
+
+fn texts<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
 /// A Go `time.Duration` as `x-ratelimit-reset-*` print it: `6m0s`, `8.64s`, `120ms`. No sign, no spaces, a unit to each number.
@@ -155,7 +187,7 @@ fn number(text: &str) -> Option<(Number, &str)> {
 }
 
 /// `text` split after its leading digits.
-fn digits(text: &str) -> (&str, &str) {
+pub(super) fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
@@ -240,7 +272,7 @@ mod tests {
             ("9999-12-31T23:59:59Z", None),
         ];
         for (text, millis) in table {
-            let got = wait(&headers(&[("retry-after", text)]), "", now());
+            let got = asked(&headers(&[("retry-after", text)]), "", now());
             assert_eq!(got, millis.map(Duration::from_millis), "{text:?}");
         }
     }
@@ -272,14 +304,14 @@ mod tests {
             ("", None),
         ];
         for (text, millis) in table {
-            assert_eq!(wait(&HeaderMap::new(), text, now()), millis.map(Duration::from_millis), "{text:?}");
+            assert_eq!(asked(&HeaderMap::new(), text, now()), millis.map(Duration::from_millis), "{text:?}");
         }
     }
 
     #[test]
     fn the_largest_wait_counts() {
         let wait = |fields: &[(&str, &str)], message: &str| {
-            wait(&headers(fields), message, now()).map(|wait| wait.as_millis())
+            asked(&headers(fields), message, now()).map(|wait| wait.as_millis())
         };
         assert_eq!(wait(&[("retry-after-ms", "300"), ("retry-after", "5")], "try again in 2s"), Some(5_000));
         assert_eq!(wait(&[("retry-after-ms", "300.5")], ""), Some(300));
@@ -292,7 +324,7 @@ mod tests {
     #[test]
     fn moments_are_measured_from_the_servers_own_date() {
         let fields = [("date", "Sun, 22 Nov 2026 15:00:00 GMT"), ("retry-after", "Sun, 22 Nov 2026 15:00:04 GMT")];
-        assert_eq!(wait(&headers(&fields), "", now()), Some(Duration::from_secs(4)));
+        assert_eq!(asked(&headers(&fields), "", now()), Some(Duration::from_secs(4)));
     }
 
     #[test]
@@ -328,8 +360,8 @@ mod tests {
         fn no_text_panics(text in any::<String>(), message in "(.{0,6}(try again in|retry after) [0-9.hmsµ ]{0,12}.{0,4}){0,3}") {
             let _ = go_duration(&text);
             let _ = value(&text, now());
-            let _ = wait(&HeaderMap::new(), &message, now());
-            let _ = wait(&HeaderMap::new(), &text, now());
+            let _ = asked(&HeaderMap::new(), &message, now());
+            let _ = asked(&HeaderMap::new(), &text, now());
         }
 
         #[test]

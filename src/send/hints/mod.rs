@@ -1,0 +1,125 @@
+//! What a response tells of the server's limits: its headers and, where it refuses, its words, as one list of [`ServerHint`]s.
+//!
+//! Pure, and run for every response. It reads what is told and works out windows; it does not judge what follows: [`super::wait`] says how long the
+//! server asks us to wait, [`super::classify`] what a refusal means.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+
+use super::reply::Reply;
+use super::said::Said;
+use super::wait;
+use crate::admit::hint::{ServerHint, Span, Unit};
+
+mod headers;
+mod message;
+#[cfg(test)]
+mod tests;
+
+/// What `reply` tells; `wall` is now, for resets that name a moment.
+#[must_use]
+pub fn of_reply(reply: &Reply, wall: DateTime<Utc>) -> Vec<ServerHint> {
+    let message = if is_refusal(reply.status) { Said::in_error(&reply.body).message } else { String::new() };
+    read(&reply.headers, reply.status, &message, wall)
+}
+
+/// What a response of `status` with these `headers` and this `message` tells, at most one hint of a bucket. The message counts only for a 429 or 413.
+///
+/// Moments are measured from the server's own `Date` where it sends one, else from `wall`. Limits of 0, -1 and other nonsense are ignored, with
+/// all that is told of them; so are limits on anything but requests and tokens.
+#[must_use]
+pub fn read(headers: &HeaderMap, status: u16, message: &str, wall: DateTime<Utc>) -> Vec<ServerHint> {
+    let mut hints = headers::read(headers, wall);
+    if is_refusal(status)
+        && let Some(refusal) = message::read(message)
+    {
+        // A message may leave out that the limit is the project's: then its size tells.
+        let told = |hint: &&mut ServerHint| hint.agrees(&refusal) && hint.group == refusal.group;
+        let by_size =
+            |hint: &&mut ServerHint| hint.agrees(&refusal) && refusal.group.is_none() && hint.size == refusal.size;
+        if let Some(hint) = hints.iter_mut().find(told) {
+            hint.refused_by(&refusal);
+        } else if let Some(hint) = hints.iter_mut().find(by_size) {
+            hint.refused_by(&refusal);
+        } else {
+            hints.push(refusal);
+        }
+    } else if status == 429 {
+        // No words, but where nothing is left, nothing fits.
+        for hint in hints.iter_mut().filter(|hint| hint.left == Some(0)) {
+            hint.refused = true;
+        }
+    }
+    hints
+}
+
+/// Whether a limit may be the reason: Groq sends 413 for what is larger than its limit.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 429 | 413)
+}
+
+impl ServerHint {
+    /// Whether no size and no window tells the buckets of two hints apart; their groups aside.
+    fn agrees(&self, other: &Self) -> bool {
+        self.same_size(other) && self.same_window(other)
+    }
+
+    fn same_size(&self, other: &Self) -> bool {
+        self.size.zip(other.size).is_none_or(|(one, two)| one == two)
+    }
+
+    /// Whether both count the same in what may be the same window.
+    fn same_window(&self, other: &Self) -> bool {
+        let overlap = |(one, two): (Span, Span)| one.least <= two.most && two.least <= one.most;
+        self.unit == other.unit && self.window.zip(other.window).is_none_or(overlap)
+    }
+
+    /// Adds what the text of a refusal tells of the same bucket.
+    fn refused_by(&mut self, refusal: &Self) {
+        self.size = self.size.or(refusal.size);
+        self.left = refusal.left.or(self.left);
+        self.window = match (self.window, refusal.window) {
+            (Some(one), Some(two)) => Some(Span { least: one.least.max(two.least), most: one.most.min(two.most) }),
+            (one, two) => one.or(two),
+        };
+        self.charged = refusal.charged.or(self.charged);
+        self.refused = true;
+    }
+}
+
+/// The window of a bucket of `size`, of which `used` refills in `time`; `None` where that is no window.
+fn window(time: Span, size: u64, used: u64) -> Option<Span> {
+    let scaled = |part: Duration| part.as_nanos().checked_mul(u128::from(size));
+    let used = u128::from(used);
+    let nanos = |total: u128| u64::try_from(total).ok().map(Duration::from_nanos);
+    let least = nanos(scaled(time.least)?.checked_div(used)?)?;
+    let most = nanos(scaled(time.most)?.div_ceil(used))?;
+    (least <= wait::ABSURD).then_some(Span { least, most })
+}
+
+/// What a limit named `tokens`, `requests`, `req` or `GROUP-tokens` counts, and its group; `None` for anything else (`input-images`).
+fn unit(name: &str) -> Option<(Unit, Option<&str>)> {
+    let (group, name) = name.rsplit_once('-').map_or((None, name), |(group, name)| (Some(group), name));
+    let unit = match name {
+        "tokens" => Unit::Tokens,
+        "requests" | "req" => Unit::Requests,
+        _ => return None,
+    };
+    Some((unit, group))
+}
+
+/// The whole number at the start of `text`, with or without thousands separators, and what stands after it.
+fn count(text: &str) -> Option<(u64, &str)> {
+    let (first, mut rest) = wait::digits(text);
+    let mut total: u64 = first.parse().ok()?;
+    while first.len() <= 3
+        && let Some((thousand, after)) = rest.strip_prefix(',').map(wait::digits)
+        && thousand.len() == 3
+    {
+        total = total.checked_mul(1_000)?.checked_add(thousand.parse().ok()?)?;
+        rest = after;
+    }
+    Some((total, rest))
+}
