@@ -1,4 +1,4 @@
-//! Limits in headers, in the forms of OpenAI, Azure, Groq, Together, Mistral, Cerebras, Anthropic and litellm.
+//! Limits in headers, in the forms of `OpenAI`, Azure, Groq, Together, Mistral, Cerebras, Anthropic and litellm.
 //!
 //! Each header's name is looked at once; what a bucket's headers say is gathered as text, then read.
 

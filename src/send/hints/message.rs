@@ -1,4 +1,4 @@
-//! The limit in the words of a 429: OpenAI's and Groq's sentences, old and new, and litellm's.
+//! The limit in the words of a 429: `OpenAI`'s and Groq's sentences, old and new, and litellm's.
 
 use std::time::Duration;
 

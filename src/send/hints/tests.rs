@@ -89,10 +89,12 @@ const FORWARDED: [&str; 3] = [
     "llm_provider-x-ratelimit-reset-tokens",
 ];
 
+/// Names, values, the hint, its usual window, and the milliseconds until it is full.
+type Row = ([&'static str; 3], [&'static str; 3], &'static str, &'static str, Option<u64>);
+
 #[test]
 fn every_form_of_one_bucket() {
-    // Names, values, the hint, its usual window, and the milliseconds until it is full.
-    let table: &[([&str; 3], [&str; 3], &str, &str, Option<u64>)] = &[
+    let table: &[Row] = &[
         // OpenAI: the same name is a minute's limit or a day's.
         (REQUESTS, ["60", "59", "1s"], "requests 59/60", "minute", Some(1_000)),
         (REQUESTS, ["10000", "9999", "8.64s"], "requests 9999/10000", "day", Some(8_640)),
@@ -321,6 +323,7 @@ fn the_waits_of_real_refusals_give_their_windows() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_form_of_a_refusal() {
     let table: &[(&str, Option<(&str, &str)>)] = &[
         (
