@@ -5,7 +5,9 @@ use std::sync::Once;
 use std::time::Duration;
 
 use promptmill::model::Usage;
-use promptmill::standin::{Fault, FaultKind, Options, Server, answer, answer_of_length, digest};
+use promptmill::standin::{
+    Fault, FaultKind, On429, Options, RateLimitHeaders, Server, Span, answer, answer_of_length, digest,
+};
 use serde_json::{Value, json};
 
 const MODEL: &str = "gpt-4o-mini";
@@ -167,9 +169,15 @@ async fn every_response_has_the_apis_headers() {
         [("500", "10000"), ("499", "9983"), ("120ms", "102ms")].map(|(r, t)| (r.to_owned(), t.to_owned()))
     );
 
-    server.set_options(Options { requests_per_minute: Some(500), rate_limit_headers: false, ..Options::default() });
+    let rate_limit_headers = RateLimitHeaders::None;
+    server.set_options(Options { requests_per_minute: Some(500), rate_limit_headers, ..Options::default() });
     let answer = chat(&server, "1234").await;
-    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("x-ratelimit")));
+    assert!(answer.headers.keys().all(|name| !name.as_str().contains("ratelimit")));
+
+    let rate_limit_headers = RateLimitHeaders::Anthropic;
+    server.set_options(Options { requests_per_minute: Some(500), rate_limit_headers, ..Options::default() });
+    let answer = chat(&server, "1234").await;
+    assert_eq!(answer.header("anthropic-ratelimit-requests-limit"), Some("500"));
 }
 
 #[tokio::test]
@@ -190,11 +198,12 @@ async fn limits_refuse_with_a_wait_and_bill_nothing() {
     );
     let log = server.log();
     assert_eq!((log[2].status, log[2].usage, log[2].fault), (429, None, None));
+    assert_eq!((log[1].wait, log[2].wait), (None, Some(Duration::from_secs(1_800))));
 
     server.set_options(Options {
         tokens_per_minute: Some(100),
         window: hour,
-        headers_on_429: false,
+        on_429: On429::Text,
         ..Options::default()
     });
     assert_eq!(chat(&server, &"a".repeat(4 * 80)).await.status, 200);
@@ -211,6 +220,68 @@ async fn limits_refuse_with_a_wait_and_bill_nothing() {
             .as_str()
             .is_some_and(|message| message.starts_with("Request too large for gpt-4o-mini"))
     );
+
+    let rate_limit_headers = RateLimitHeaders::Azure;
+    let on_429 = On429::RetryAfter;
+    let limits = Options { requests_per_minute: Some(1), window: hour, ..Options::default() };
+    server.set_options(Options { rate_limit_headers, on_429, ..limits.clone() });
+    assert_eq!(chat(&server, "a").await.status, 200);
+    let bare = chat(&server, "b").await;
+    assert_eq!((bare.status, bare.header("retry-after")), (429, Some("3600")));
+    let millis: u64 = bare.header("retry-after-ms").and_then(|text| text.parse().ok()).expect("a number");
+    // The time since the first of the two is part of a unit, which counts as a whole one.
+    assert_eq!(millis, 3_600_000);
+    server.set_options(Options { on_429: On429::Nothing, ..limits });
+    let bare = chat(&server, "c").await;
+    assert_eq!((bare.status, bare.header("retry-after"), server.log()[6].wait), (429, None, None));
+    let said = json!({"message": "Rate limit exceeded", "type": "rate_limit_error", "param": null, "code": "rate_limit_exceeded"});
+    assert_eq!(bare.error(), said);
+}
+
+/// Tries until a connection is refused or taken, as `taken` says.
+fn until_connections(server: &Server, taken: bool) {
+    let started = std::time::Instant::now();
+    while std::net::TcpStream::connect(server.addr()).is_ok() != taken {
+        assert!(started.elapsed() < Duration::from_secs(60), "connections are not as expected, taken: {taken}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn in_the_second_half_of_an_outage_connections_are_cut_and_refused() {
+    use std::io::Read;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let server = Server::start_thread(Options::default()).expect("a server");
+    let ask = |prompt: &str| runtime.block_on(chat(&server, prompt)).status;
+    assert_eq!(ask("a"), 200);
+    let mut standing = std::net::TcpStream::connect(server.addr()).expect("a connection");
+    let outage = |lasts| Span { from: Duration::ZERO, lasts };
+    server.set_options(Options { outages: vec![outage(Duration::from_secs(86_400))], ..Options::default() });
+    assert_eq!(ask("b"), 503);
+    // Each second half begins where that of the one before ends: it is closed for long, however slow this test is.
+    let outages = (0..24).map(|power| outage(Duration::from_millis(1 << power))).collect();
+    server.set_options(Options { outages, ..Options::default() });
+    until_connections(&server, false);
+    assert!(matches!(standing.read(&mut [0]), Ok(0) | Err(_)), "nothing was asked");
+    let error = std::net::TcpStream::connect(server.addr()).expect_err("refused");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    server.set_options(Options::default());
+    until_connections(&server, true);
+    assert_eq!(ask("c"), 200);
+    assert_eq!(server.log().iter().map(|logged| logged.status).collect::<Vec<_>>(), [200, 503, 200]);
+}
+
+#[tokio::test]
+async fn an_outage_passes_by_itself() {
+    let outages = vec![Span { from: Duration::ZERO, lasts: Duration::from_millis(50) }];
+    let server = Server::start_thread(Options { outages, ..Options::default() }).expect("a server");
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&200) {
+        let answer = try_post(&server, "/chat/completions", chat_body("a").to_string()).await;
+        statuses.push(answer.map_or(0, |answer| answer.status));
+        assert!(statuses.len() < 100_000, "{statuses:?}");
+    }
+    assert_eq!(statuses[0], 503);
 }
 
 #[tokio::test]
@@ -241,6 +312,7 @@ async fn another_key_is_refused_and_kept_nowhere() {
 async fn faults_that_are_errors() {
     let table = [
         (FaultKind::RateLimit, 429, "requests", json!("rate_limit_exceeded")),
+        (FaultKind::SlowDown, 429, "rate_limit_error", json!("slow_down")),
         (FaultKind::Quota, 429, "insufficient_quota", json!("insufficient_quota")),
         (FaultKind::ServerError, 500, "server_error", Value::Null),
         (FaultKind::Overloaded, 503, "service_unavailable_error", json!("server_is_overloaded")),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::fault::{Fault, FaultKind};
-use super::options::Options;
+use super::options::{On429, Options, RateLimitHeaders};
+use super::schedule::{Slump, Span};
 use super::server::Server;
 use super::state::Sink;
 use crate::model::Secret;
@@ -33,8 +34,35 @@ pub struct StandinArgs {
     pub tokens_per_minute: Option<u64>,
 
     /// What "a minute" means: the time in which an empty bucket fills
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = window)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
     pub window: Duration,
+
+    /// How much of a minute's limit may come at once: what refills in this time. 1s: the limit is enforced in slices of a second. [default: the
+    /// window, so all of it]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub burst: Option<Duration>,
+
+    /// Requests a day, as a bucket that refills all the time; no limit if left out
+    #[arg(long, value_name = "N")]
+    pub requests_per_day: Option<u64>,
+
+    /// What "a day" means: the time in which its empty bucket fills
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = some_time)]
+    pub day: Duration,
+
+    /// Lower the limits of a minute to a share for a time, as in 10s:5s:0.5: from 10 s after the first request, for 5 s, to half; may be given
+    /// several times
+    #[arg(long = "slump", value_name = "FROM:TIME:SHARE")]
+    pub slumps: Vec<Slump>,
+
+    /// Be gone for a time, as in 10s:60s: from 10 s after the first request every request gets a 503 for half a minute, then connections are cut
+    /// and refused for half a minute; may be given several times
+    #[arg(long = "outage", value_name = "FROM:TIME")]
+    pub outages: Vec<Span>,
+
+    /// Say for a time that the account is used up, as in 10s:60s: from 10 s after the first request, for a minute; may be given several times
+    #[arg(long = "quota-outage", value_name = "FROM:TIME")]
+    pub quota_outages: Vec<Span>,
 
     /// How long every answer takes
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
@@ -74,13 +102,13 @@ pub struct StandinArgs {
     #[arg(long, value_name = "N")]
     pub answer_tokens: Option<u64>,
 
-    /// Leave out the x-ratelimit headers of answers
-    #[arg(long)]
-    pub no_rate_limit_headers: bool,
+    /// In whose headers answers tell of the limits
+    #[arg(long, value_name = "WHOSE", value_enum, default_value_t)]
+    pub rate_limit_headers: RateLimitHeaders,
 
-    /// Leave out the Retry-After of a 429
-    #[arg(long)]
-    pub no_retry_after: bool,
+    /// How a 429 for a limit tells its wait
+    #[arg(long = "on-429", value_name = "HOW", value_enum, default_value_t)]
+    pub on_429: On429,
 
     /// Write each request to FILE as one line of JSON, without its prompt or key; an existing file is added to
     #[arg(long, value_name = "FILE")]
@@ -122,6 +150,12 @@ impl StandinArgs {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
             window: self.window,
+            burst: self.burst,
+            requests_per_day: self.requests_per_day,
+            day: self.day,
+            slumps: self.slumps.clone(),
+            outages: self.outages.clone(),
+            quota_outages: self.quota_outages.clone(),
             latency: self.latency,
             jitter: self.jitter,
             faults: self.faults.clone(),
@@ -129,8 +163,8 @@ impl StandinArgs {
             key: self.require_key.as_ref().map(|key| key.reveal().to_owned()),
             answers_before_quota: self.answers_before_quota,
             quota_code: self.quota_code.clone(),
-            headers_on_429: !self.no_retry_after,
-            rate_limit_headers: !self.no_rate_limit_headers,
+            on_429: self.on_429,
+            rate_limit_headers: self.rate_limit_headers,
             answer_tokens: self.answer_tokens,
             known_models: None,
             remember: 0,
@@ -164,9 +198,9 @@ fn fault_help() -> String {
     format!("Spoil a share of the requests, as in server-error:0.1; may be given several times. Names: {names}")
 }
 
-fn window(text: &str) -> Result<Duration, String> {
-    let window = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if window.is_zero() { Err("a window is longer than nothing; write for example 60s".to_owned()) } else { Ok(window) }
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("this time is longer than nothing; write for example 60s".to_owned()) } else { Ok(time) }
 }
 
 fn test_key(text: &str) -> Result<Secret, &'static str> {
@@ -194,6 +228,20 @@ mod tests {
             "9000",
             "--window",
             "2s",
+            "--burst",
+            "100ms",
+            "--requests-per-day",
+            "200",
+            "--day",
+            "1h",
+            "--slump",
+            "10s:5s:0.5",
+            "--slump",
+            "20s:5s:0.1",
+            "--outage",
+            "30s:1m",
+            "--quota-outage",
+            "2m:1m",
             "--latency",
             "50ms",
             "--jitter",
@@ -210,14 +258,21 @@ mod tests {
             "3",
             "--quota-code",
             "credit_balance_exhausted",
-            "--no-retry-after",
-            "--no-rate-limit-headers",
+            "--on-429",
+            "retry-after",
+            "--rate-limit-headers",
+            "openai",
         ])
         .expect("arguments");
         assert!(!format!("{cli:?}").contains("test-key-1"));
         let options = cli.args.options();
         assert_eq!((options.requests_per_minute, options.tokens_per_minute), (Some(40), Some(9_000)));
         assert_eq!((options.window, options.latency), (Duration::from_secs(2), Duration::from_millis(50)));
+        assert_eq!((options.burst, options.day), (Some(Duration::from_millis(100)), Duration::from_secs(3_600)));
+        assert_eq!(options.requests_per_day, Some(200));
+        assert_eq!(options.slumps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10s:5s:0.5", "20s:5s:0.1"]);
+        let span = |from, lasts| vec![Span { from: Duration::from_secs(from), lasts: Duration::from_secs(lasts) }];
+        assert_eq!((options.outages, options.quota_outages), (span(30, 60), span(120, 60)));
         assert_eq!(
             options.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["bad-gateway:0.1", "reset:0.2"]
@@ -227,7 +282,7 @@ mod tests {
             (options.key.as_deref(), options.quota_code.as_str()),
             (Some("test-key-1"), "credit_balance_exhausted")
         );
-        assert!(!options.headers_on_429 && !options.rate_limit_headers);
+        assert_eq!((options.on_429, options.rate_limit_headers), (On429::RetryAfter, RateLimitHeaders::OpenAi));
     }
 
     #[test]
@@ -245,6 +300,13 @@ mod tests {
             (["--fault", "rest:0.1"], "there is no fault \"rest\""),
             (["--window", "0s"], "longer than nothing"),
             (["--window", "soon"], "expected number"),
+            (["--burst", "0s"], "longer than nothing"),
+            (["--slump", "10s:5s"], "FROM:TIME:SHARE"),
+            (["--slump", "10s:5s:2"], "is not a share"),
+            (["--outage", "10s"], "FROM:TIME"),
+            (["--quota-outage", "10s:0s"], "longer than nothing"),
+            (["--rate-limit-headers", "google"], "openai, azure, groq, mistral, anthropic, none"),
+            (["--on-429", "panic"], "text, retry-after, both, nothing"),
             (["--quota-code", "broke"], "credit_balance_exhausted"),
             (["--require-key", " "], "the key is empty"),
         ] {

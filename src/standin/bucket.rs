@@ -1,4 +1,4 @@
-//! The limiter: continuous token buckets, exact to the nanosecond. Time comes in as nanoseconds; nothing here reads a clock.
+//! A continuous token bucket, exact to the nanosecond. Time comes in as nanoseconds; nothing here reads a clock.
 //!
 //! A bucket of a limit `L` and a window `W` holds at most `L` and refills at `L / W`. The level is kept in units of
 //! 1 / `W` of a token, so that refilling is a whole number each nanosecond and no rounding gathers.
@@ -13,7 +13,7 @@ pub struct Bucket {
     limit: u64,
     /// Nanoseconds; at least 1.
     window: u64,
-    /// Used up and not refilled yet, times `window`. At most `limit * window`.
+    /// Used up and not refilled yet, times `window`. More than `limit * window` is a debt.
     used: u128,
     /// When `used` was true, in nanoseconds.
     at: u64,
@@ -42,6 +42,14 @@ pub struct Level {
     pub remaining: u64,
     /// `(limit - remaining) / limit * window`: until the bucket is full, not until something fits.
     pub reset: Duration,
+}
+
+impl Level {
+    /// Whether a smaller share remains of this than of `other`.
+    #[must_use]
+    pub fn is_tighter_than(&self, other: &Self) -> bool {
+        u128::from(self.remaining) * u128::from(other.limit) < u128::from(other.remaining) * u128::from(self.limit)
+    }
 }
 
 impl Bucket {
@@ -79,17 +87,26 @@ impl Bucket {
         Err(Shortage { limit: self.limit, used: Some(used), requested: amount, wait: self.time_of(over) })
     }
 
-    /// Takes `amount`. The caller has asked whether it [`fits`](Self::fits); what does not fit leaves the bucket empty.
+    /// Takes `amount`. The caller has asked whether it [`fits`](Self::fits); what does not fit leaves the bucket in debt, and nothing
+    /// fits until that is refilled.
     pub fn take(&mut self, amount: u64) {
-        let window = u128::from(self.window);
-        self.used = (self.used + u128::from(amount) * window).min(u128::from(self.limit) * window);
+        self.used = self.used.saturating_add(u128::from(amount) * u128::from(self.window));
     }
 
     /// The numbers for the headers at `now`.
     pub fn level(&mut self, now: u64) -> Level {
         self.refill(now);
         let used = self.used_units();
-        Level { limit: self.limit, remaining: self.limit - used, reset: self.time_of(u128::from(used)) }
+        let remaining = self.limit.saturating_sub(used);
+        Level { limit: self.limit, remaining, reset: self.time_of(u128::from(used)) }
+    }
+
+    /// Changes its capacity and window at `now`. What is used up stays the same share of the capacity.
+    pub fn set(&mut self, limit: u64, window: Duration, now: u64) {
+        self.refill(now);
+        let window = nanos(window).max(1);
+        let used = in_proportion(self.used, limit, self.limit);
+        *self = Self { limit, window, used: in_proportion(used, window, self.window), at: self.at };
     }
 
     fn refill(&mut self, now: u64) {
@@ -98,7 +115,7 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// Used up, in whole units, rounded up; at most the limit.
+    /// Used up, in whole units, rounded up.
     fn used_units(&self) -> u64 {
         u64::try_from(self.used.div_ceil(u128::from(self.window))).unwrap_or(self.limit)
     }
@@ -110,79 +127,10 @@ impl Bucket {
     }
 }
 
-/// Which limit refused a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
-    /// Requests in a window.
-    Requests,
-    /// Tokens in a window.
-    Tokens,
-}
-
-/// A request refused, by which limit and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The limit that frees last.
-    pub dimension: Dimension,
-    /// Its numbers.
-    pub shortage: Shortage,
-}
-
-/// The levels of both buckets after a request was admitted; `None` where there is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    /// Requests in a window.
-    pub requests: Option<Level>,
-    /// Tokens in a window.
-    pub tokens: Option<Level>,
-}
-
-/// The limits on requests and on tokens together.
-#[derive(Clone, Debug, Default)]
-pub struct Limiter {
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
-}
-
-impl Limiter {
-    /// Sets the limits; a bucket whose limit or window changed starts full, an unchanged one stays as it is.
-    pub fn set(&mut self, requests: Option<u64>, tokens: Option<u64>, window: Duration, now: u64) {
-        for (bucket, limit) in [(&mut self.requests, requests), (&mut self.tokens, tokens)] {
-            let same = bucket.as_ref().is_some_and(|b| Some(b.limit()) == limit && b.window() == window);
-            if !same {
-                *bucket = limit.map(|limit| Bucket::new(limit, window, now));
-            }
-        }
-    }
-
-    /// Takes one request and `tokens` tokens at `now`, or says which limit refuses.
-    ///
-    /// A refused request takes no tokens. It counts as a request if there was room for it, as unsuccessful requests do.
-    pub fn take(&mut self, tokens: u64, now: u64) -> Result<Levels, Refused> {
-        let by_requests = refusal(&mut self.requests, Dimension::Requests, 1, now);
-        let by_tokens = refusal(&mut self.tokens, Dimension::Tokens, tokens, now);
-        if by_requests.is_none()
-            && let Some(bucket) = &mut self.requests
-        {
-            bucket.take(1);
-        }
-        // What no wait helps is said first; then the limit that frees last.
-        let worst =
-            by_requests.into_iter().chain(by_tokens).max_by_key(|r| (r.shortage.used.is_none(), r.shortage.wait));
-        if let Some(refused) = worst {
-            return Err(refused);
-        }
-        if let Some(bucket) = &mut self.tokens {
-            bucket.take(tokens);
-        }
-        let level = |bucket: &mut Option<Bucket>| bucket.as_mut().map(|bucket| bucket.level(now));
-        Ok(Levels { requests: level(&mut self.requests), tokens: level(&mut self.tokens) })
-    }
-}
-
-fn refusal(bucket: &mut Option<Bucket>, dimension: Dimension, amount: u64, now: u64) -> Option<Refused> {
-    let shortage = bucket.as_mut()?.fits(amount, now).err()?;
-    Some(Refused { dimension, shortage })
+/// `amount * new / old`, rounded up; where that is too large to compute, rounded to a multiple of `new`.
+fn in_proportion(amount: u128, new: u64, old: u64) -> u128 {
+    let (new, old) = (u128::from(new), u128::from(old.max(1)));
+    amount.checked_mul(new).map_or((amount / old).saturating_mul(new), |product| product.div_ceil(old))
 }
 
 #[cfg(test)]
@@ -242,27 +190,35 @@ mod tests {
     }
 
     #[test]
-    fn a_request_refused_for_tokens_counts_as_a_request_and_takes_no_tokens() {
-        let mut limiter = Limiter::default();
-        limiter.set(Some(3), Some(100), MINUTE, 0);
-        assert!(limiter.take(90, 0).is_ok());
-        assert_eq!(limiter.take(20, 0).map_err(|r| r.dimension), Err(Dimension::Tokens));
-        let levels = limiter.take(10, 0).expect("there is room for ten");
-        assert_eq!(levels.requests.map(|l| l.remaining), Some(0));
-        assert_eq!(levels.tokens.map(|l| l.remaining), Some(0));
-        assert_eq!(limiter.take(1, 0).map_err(|r| r.dimension), Err(Dimension::Requests));
-        assert_eq!(limiter.take(101, 0).map_err(|r| r.dimension), Err(Dimension::Tokens), "too large is said first");
+    fn a_change_keeps_the_used_share() {
+        let mut bucket = used(100, 40, MINUTE);
+        bucket.set(50, MINUTE, 0);
+        assert_eq!(bucket.level(0), Level { limit: 50, remaining: 30, reset: Duration::from_secs(24) });
+        // Six seconds refill five of the fifty, which are ten of the hundred.
+        bucket.set(100, MINUTE, nanos(Duration::from_secs(6)));
+        assert_eq!(bucket.level(nanos(Duration::from_secs(6))).remaining, 70);
+        bucket.set(100, DAY, nanos(Duration::from_secs(6)));
+        assert_eq!(bucket.level(nanos(Duration::from_secs(6))).remaining, 70);
+        let mut large = used(u64::MAX, u64::MAX, DAY);
+        large.set(u64::MAX - 1, DAY, 0);
+        assert_eq!(large.level(0).remaining, 0);
     }
 
     #[test]
-    fn unchanged_limits_keep_their_level() {
-        let mut limiter = Limiter::default();
-        limiter.set(Some(1), None, MINUTE, 0);
-        assert!(limiter.take(1_000_000, 0).is_ok());
-        limiter.set(Some(1), Some(50), MINUTE, 0);
-        assert!(limiter.take(1, 0).is_err());
-        limiter.set(Some(2), Some(50), MINUTE, 0);
-        assert!(limiter.take(1, 0).is_ok());
+    fn a_debt_is_refilled_before_anything_fits() {
+        let mut bucket = Bucket::new(10, Duration::from_secs(10), 0);
+        bucket.take(25);
+        assert_eq!(bucket.level(0).remaining, 0);
+        assert_eq!(bucket.fits(1, 0).map_err(|short| short.wait), Err(Duration::from_secs(16)));
+        assert!(bucket.fits(1, nanos(Duration::from_secs(16))).is_ok());
+    }
+
+    #[test]
+    fn tighter_is_the_smaller_share() {
+        let level = |limit, remaining| Level { limit, remaining, reset: Duration::ZERO };
+        assert!(level(10_000, 10).is_tighter_than(&level(500, 499)));
+        assert!(!level(10_000, 9_999).is_tighter_than(&level(500, 499)));
+        assert!(!level(500, 250).is_tighter_than(&level(10_000, 5_000)));
     }
 
     proptest! {

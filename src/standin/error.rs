@@ -1,12 +1,14 @@
 //! The API's errors: their exact words, members, white space and content types.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
-use super::bucket::{Dimension, Refused};
 use super::go_duration::go_duration;
+use super::limiter::{Dimension, Refused};
+use super::options::On429;
 use crate::model::Api;
 
 const INVALID: &str = "invalid_request_error";
@@ -19,8 +21,10 @@ pub(super) struct ApiError {
     pub(super) kind: &'static str,
     pub(super) param: Option<&'static str>,
     pub(super) code: Option<Cow<'static, str>>,
-    /// `Retry-After` in seconds, where a wait helps.
-    pub(super) retry_after: Option<u64>,
+    /// The exact wait, where a `Retry-After` is sent.
+    pub(super) retry_after: Option<Duration>,
+    /// The longest wait that it tells, in its message or header.
+    pub(super) wait: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -39,7 +43,7 @@ struct Members<'a> {
 
 impl ApiError {
     fn new(status: u16, kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), kind, param: None, code: None, retry_after: None }
+        Self { status, message: message.into(), kind, param: None, code: None, retry_after: None, wait: None }
     }
 
     fn code(self, code: impl Into<Cow<'static, str>>) -> Self {
@@ -142,11 +146,12 @@ impl ApiError {
             .code("model_not_found")
     }
 
-    /// A refusal by the limiter. `Retry-After` is in whole seconds, rounded up, at least 1.
-    pub(super) fn rate_limited(model: &str, refused: &Refused) -> Self {
+    /// A refusal by the limiter, which tells its wait as `on_429` says.
+    pub(super) fn rate_limited(model: &str, refused: &Refused, on_429: On429) -> Self {
         let (kind, per) = match refused.dimension {
             Dimension::Requests => ("requests", "requests per min (RPM)"),
             Dimension::Tokens => ("tokens", "tokens per min (TPM)"),
+            Dimension::RequestsPerDay => ("requests", "requests per day (RPD)"),
         };
         let short = &refused.shortage;
         let (limit, requested) = (short.limit, short.requested);
@@ -159,13 +164,32 @@ impl ApiError {
             );
             return Self::new(429, kind, message).code("rate_limit_exceeded");
         };
-        let wait = go_duration(short.wait);
-        let message = format!(
-            "Rate limit reached {of}: Limit {limit}, Used {used}, Requested {requested}. Please try again in {wait}. {more}"
-        );
-        let seconds = short.wait.as_secs() + u64::from(short.wait.subsec_nanos() > 0);
-        let retry_after = Some(seconds.max(1));
-        Self { retry_after, ..Self::new(429, kind, message).code("rate_limit_exceeded") }
+        let mut error = if on_429.has_text() {
+            let wait = go_duration(short.wait);
+            Self::new(
+                429,
+                kind,
+                format!(
+                    "Rate limit reached {of}: Limit {limit}, Used {used}, Requested {requested}. Please try again in {wait}. {more}"
+                ),
+            )
+        } else {
+            Self::new(429, "rate_limit_error", "Rate limit exceeded")
+        };
+        error.retry_after = Some(short.wait).filter(|_| on_429.has_retry_after());
+        // The header is rounded up, the text is cut to milliseconds.
+        let in_text = || Duration::from_millis(u64::try_from(short.wait.as_millis()).unwrap_or(u64::MAX));
+        error.wait = match error.retry_after {
+            Some(wait) => Some(Duration::from_secs(whole_seconds(wait))),
+            None => on_429.has_text().then(in_text),
+        };
+        error.code("rate_limit_exceeded")
+    }
+
+    /// What a client is told that becomes faster too fast. Its body names no wait; the words are ours.
+    pub(super) fn slow_down() -> Self {
+        Self::new(429, "rate_limit_error", "Your request rate increased too quickly. Please slow down.")
+            .code("slow_down")
     }
 
     /// The billing error of one of the documented codes; an unknown code has the message of the oldest.
@@ -207,6 +231,11 @@ impl ApiError {
         Self::new(503, "service_unavailable_error", "The server is currently overloaded. Please try again later.")
             .code("server_is_overloaded")
     }
+}
+
+/// `wait` as `Retry-After` has it: in whole seconds, rounded up, at least 1.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// The 401, which is unlike all others: compact, with a status beside the error, and sent as `text/plain`.
@@ -254,7 +283,6 @@ fn mask(key: &str) -> String {
 mod tests {
     use super::*;
     use crate::standin::bucket::Shortage;
-    use std::time::Duration;
 
     #[test]
     fn bodies_have_the_length_of_real_ones() {
@@ -270,23 +298,36 @@ mod tests {
     fn a_refusal_reads_as_the_real_one() {
         let shortage = Shortage { limit: 10_000, used: Some(9_689), requested: 333, wait: Duration::from_millis(132) };
         let refused = Refused { dimension: Dimension::Tokens, shortage };
-        let error = ApiError::rate_limited("gpt-4", &refused);
+        let error = ApiError::rate_limited("gpt-4", &refused, On429::Both);
         assert_eq!(
             error.message,
             "Rate limit reached for gpt-4 in organization org-standin on tokens per min (TPM): Limit 10000, Used 9689, Requested 333. \
              Please try again in 132ms. Visit https://platform.openai.com/account/rate-limits to learn more."
         );
-        assert_eq!((error.status, error.kind, error.retry_after), (429, "tokens", Some(1)));
-        let seconds = |millis| {
-            let shortage = Shortage { wait: Duration::from_millis(millis), ..shortage };
-            ApiError::rate_limited("m", &Refused { shortage, ..refused }).retry_after
-        };
-        assert_eq!((seconds(2_000), seconds(2_001)), (Some(2), Some(3)));
+        assert_eq!((error.status, error.kind), (429, "tokens"));
+        let millis = Duration::from_millis;
+        assert_eq!([0, 2_000, 2_001].map(|wait| whole_seconds(millis(wait))), [1, 2, 3]);
+        let short = Refused { shortage: Shortage { wait: Duration::from_nanos(132_999_999), ..shortage }, ..refused };
+        for (on_429, speaks, retry_after, wait) in [
+            (On429::Both, true, Some(short.shortage.wait), Some(millis(1_000))),
+            (On429::RetryAfter, false, Some(short.shortage.wait), Some(millis(1_000))),
+            (On429::Text, true, None, Some(millis(132))),
+            (On429::Nothing, false, None, None),
+        ] {
+            let error = ApiError::rate_limited("gpt-4", &short, on_429);
+            assert_eq!(error.message == "Rate limit exceeded", !speaks, "{on_429:?}: {}", error.message);
+            assert_eq!(error.message.contains("try again in 132ms"), speaks, "{on_429:?}: {}", error.message);
+            assert_eq!((error.retry_after, error.wait), (retry_after, wait), "{on_429:?}");
+            assert_eq!((error.status, error.code.as_deref()), (429, Some("rate_limit_exceeded")));
+        }
+        let a_day = Refused { dimension: Dimension::RequestsPerDay, ..refused };
+        let error = ApiError::rate_limited("gpt-4", &a_day, On429::Text);
+        assert!(error.message.contains(" on requests per day (RPD): Limit 10000, Used"), "{}", error.message);
         let never = Refused { shortage: Shortage { used: None, wait: Duration::ZERO, ..shortage }, ..refused };
-        let error = ApiError::rate_limited("gpt-4", &never);
+        let error = ApiError::rate_limited("gpt-4", &never, On429::Nothing);
         assert!(error.message.starts_with("Request too large for gpt-4 in"), "{}", error.message);
         assert!(error.message.contains("Limit 10000, Requested 333. The input"), "{}", error.message);
-        assert_eq!(error.retry_after, None);
+        assert_eq!((error.retry_after, error.wait), (None, None));
     }
 
     #[test]

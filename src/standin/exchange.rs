@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use http::header::AUTHORIZATION;
 use http::{Method, request};
 use hyper::body::Bytes;
@@ -22,6 +23,8 @@ use crate::model::Api;
 pub(super) struct Exchange {
     pub(super) reply: Reply,
     pub(super) arrival: Arrival,
+    /// The wall clock on its arrival.
+    pub(super) wall: DateTime<Utc>,
     /// `req_` and 32 hexadecimal digits.
     pub(super) request_id: String,
 }
@@ -42,6 +45,15 @@ impl Route {
             (&Method::POST, "/v1/responses/input_tokens") => Self::Count,
             (&Method::GET, "/v1/models") => Self::Models,
             _ => Self::Nothing,
+        }
+    }
+
+    /// In whose form an error is.
+    fn api(self) -> Api {
+        match self {
+            Self::Answer(api) => api,
+            Self::Count => Api::Responses,
+            Self::Models | Self::Nothing => Api::Chat,
         }
     }
 
@@ -76,21 +88,25 @@ pub(super) fn exchange(head: &request::Parts, body: Result<Bytes, ApiError>, sha
     let request_id = format!("req_{}", hex(&mut arrival.rng, 2));
     let mut known = Known::default();
     let refused = arrival.options.key.as_deref().is_some_and(|right| key != Some(right));
-    let reply = if refused {
+    let wall = shared.wall(arrival.at);
+    let reply = if arrival.options.outages.iter().any(|span| span.contains(arrival.since_first)) {
+        // What stands before the server answers: nobody looks at the key.
+        Reply::error(&ApiError::overloaded(), route.api())
+    } else if refused {
         Reply::new(401, "text/plain", error::unauthorized(key))
     } else {
         match route {
             Route::Answer(api) => answer(api, body, shared, &mut arrival, &request_id, &mut known)
-                .unwrap_or_else(|error| Reply::error(&error, api)),
+                .unwrap_or_else(|error| Reply::error(&error, route.api())),
             Route::Count => body.and_then(|body| Ask::responses(&body)).map_or_else(
-                |error| Reply::error(&error, Api::Responses),
+                |error| Reply::error(&error, route.api()),
                 |ask| Reply::ok(response::input_tokens(ask.input_tokens(Tokenizer::for_model(&ask.model)))),
             ),
             Route::Models => {
                 let names = arrival.options.known_models.clone().unwrap_or_else(|| vec!["gpt-4o-mini".to_owned()]);
-                Reply::ok(response::models(&names, shared.created(arrival.at)))
+                Reply::ok(response::models(&names, wall.timestamp()))
             }
-            Route::Nothing => Reply::error(&ApiError::no_such_url(head.method.as_str(), path), Api::Chat),
+            Route::Nothing => Reply::error(&ApiError::no_such_url(head.method.as_str(), path), route.api()),
         }
     };
     shared.remember(Logged {
@@ -101,9 +117,10 @@ pub(super) fn exchange(head: &request::Parts, body: Result<Bytes, ApiError>, sha
         fault: known.fault,
         prompt: known.prompt,
         usage: reply.usage,
+        wait: reply.wait,
         authorization_present: authorization.is_some(),
     });
-    Exchange { reply, arrival, request_id }
+    Exchange { reply, arrival, wall, request_id }
 }
 
 fn answer(
@@ -122,7 +139,7 @@ fn answer(
     known.prompt = Some(digest(&ask.model, ask.prompt()));
     let verdict = shared.decide(&ask, arrival);
     known.fault = verdict.fault;
-    let created = shared.created(arrival.at);
+    let created = shared.wall(arrival.at).timestamp();
     Ok(respond(&ask, arrival, verdict, request_id, created))
 }
 
@@ -138,6 +155,8 @@ fn bearer(header: &str) -> &str {
 mod tests {
     use super::*;
     use crate::standin::options::Options;
+    use crate::standin::schedule::Span;
+    use std::time::Duration;
 
     fn status(shared: &Shared, authorization: Option<&str>) -> u16 {
         let mut request = http::Request::get("/v1/models");
@@ -170,6 +189,15 @@ mod tests {
             [false, true, true, true, true, true]
         );
         assert!(!format!("{log:?}").contains("test-key"));
+    }
+
+    #[test]
+    fn in_an_outage_every_path_gets_a_503_and_is_logged() {
+        let hour = Span { from: Duration::ZERO, lasts: Duration::from_secs(3_600) };
+        let options = Options { outages: vec![hour], key: Some("test-key-1".into()), ..Options::default() };
+        let shared = Shared::new(options, None);
+        assert_eq!((status(&shared, None), status(&shared, Some("Bearer test-key-1"))), (503, 503));
+        assert_eq!(shared.log().iter().map(|logged| logged.status).collect::<Vec<_>>(), [503, 503]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum FaultKind {
     /// 429 `rate_limit_exceeded`, though there was room.
     RateLimit,
+    /// 429 `slow_down`, which names no wait.
+    SlowDown,
     /// 500 with a JSON error.
     ServerError,
     /// 503 `server_is_overloaded`.
@@ -42,8 +44,9 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of the help texts.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RateLimit,
+        Self::SlowDown,
         Self::ServerError,
         Self::Overloaded,
         Self::BadGateway,
@@ -64,6 +67,7 @@ impl FaultKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::RateLimit => "rate-limit",
+            Self::SlowDown => "slow-down",
             Self::ServerError => "server-error",
             Self::Overloaded => "overloaded",
             Self::BadGateway => "bad-gateway",
@@ -93,6 +97,7 @@ impl FaultKind {
             | Self::Filtered
             | Self::Hang => true,
             Self::RateLimit
+            | Self::SlowDown
             | Self::ServerError
             | Self::Overloaded
             | Self::BadGateway

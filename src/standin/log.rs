@@ -27,6 +27,10 @@ pub struct Logged {
     pub prompt: Option<u64>,
     /// What was billed; `None` where nothing was.
     pub usage: Option<Usage>,
+    /// The wait that a 429 told: the longest, where its text and its `Retry-After` differ. `None` where it told none. In the JSON: whole
+    /// nanoseconds.
+    #[serde(rename = "wait_ns", with = "in_nanos_or_null", default)]
+    pub wait: Option<Duration>,
     /// Whether there was an `Authorization` header. What it said is not kept.
     pub authorization_present: bool,
 }
@@ -42,6 +46,21 @@ mod in_nanos {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_nanos)
+    }
+}
+
+mod in_nanos_or_null {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde asks for this form")]
+    pub(super) fn serialize<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        span.map(crate::clock::nanos).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Duration::from_nanos))
     }
 }
 
@@ -77,12 +96,13 @@ mod tests {
             fault: Some(FaultKind::CutBody),
             prompt: Some(0xab),
             usage: Some(Usage { input_tokens: 9, output_tokens: 4 }),
+            wait: Some(Duration::from_millis(132)),
             authorization_present: true,
         };
         let line = serde_json::to_string(&logged).expect("a line");
         assert_eq!(
             line,
-            r#"{"number":3,"arrived_ns":1500000001,"path":"/v1/chat/completions","status":200,"fault":"cut-body","prompt":"00000000000000ab","usage":{"input_tokens":9,"output_tokens":4},"authorization_present":true}"#
+            r#"{"number":3,"arrived_ns":1500000001,"path":"/v1/chat/completions","status":200,"fault":"cut-body","prompt":"00000000000000ab","usage":{"input_tokens":9,"output_tokens":4},"wait_ns":132000000,"authorization_present":true}"#
         );
         assert_eq!(serde_json::from_str::<Logged>(&line).expect("the same"), logged);
     }

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 use super::fault::Fault;
+use super::limiter::Limits;
+use super::schedule::{self, Slump, Span};
 
 /// Limits, pace, faults and account of a stand-in. The default has no limit, no latency, no fault, and takes any key.
 #[derive(Clone)]
@@ -14,6 +18,22 @@ pub struct Options {
     pub tokens_per_minute: Option<u64>,
     /// What "a minute" means: the time in which an empty bucket fills.
     pub window: Duration,
+    /// How much of a minute's limit may come at once: as much as refills in this time. `None`, or as long as the window: all of it.
+    ///
+    /// A server that enforces its minute in slices of a second has one second (or a 60th of the window). A request that is larger than a slice is
+    /// admitted when the slice is full, and those behind it wait until its size has refilled. The headers show the minute.
+    pub burst: Option<Duration>,
+    /// Requests in a day; `None` is no limit.
+    pub requests_per_day: Option<u64>,
+    /// What "a day" means: the time in which the empty bucket of a day fills.
+    pub day: Duration,
+    /// Spans in which the limits of a minute are lower; of those that overlap, the lowest holds. What is used stays the same share of a limit.
+    pub slumps: Vec<Slump>,
+    /// Spans in which the server is gone: in the first half every request gets a 503, in the second half connections are cut and refused.
+    /// What was decided before the cut stands in the log as decided, though its response may not have arrived.
+    pub outages: Vec<Span>,
+    /// Spans in which every request for an answer gets the billing error.
+    pub quota_outages: Vec<Span>,
     /// How long every answer takes at least.
     pub latency: Duration,
     /// The most that is added to the latency; drawn evenly from zero to this.
@@ -28,10 +48,10 @@ pub struct Options {
     pub answers_before_quota: Option<u64>,
     /// `error.code` of the billing error; its message fits the codes that the API documents.
     pub quota_code: String,
-    /// Whether a 429 that a wait helps has a `Retry-After`.
-    pub headers_on_429: bool,
-    /// Whether answers have the `x-ratelimit` headers of the limits that are set.
-    pub rate_limit_headers: bool,
+    /// What a 429 for a limit says of its wait.
+    pub on_429: On429,
+    /// The headers in which answers tell of the limits that are set.
+    pub rate_limit_headers: RateLimitHeaders,
     /// Pads answers to so many tokens; a longer answer is left as it is. `None`: the plain answer, about 50 tokens.
     pub answer_tokens: Option<u64>,
     /// The models there are; a request for another one gets a 404. `None`: any name.
@@ -40,12 +60,94 @@ pub struct Options {
     pub remember: usize,
 }
 
+/// In whose form answers tell of limits, what is left of them and when they are full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RateLimitHeaders {
+    /// `x-ratelimit-limit-requests` and the other five, resets as Go durations. Of a minute's and a day's requests the one shows of which a
+    /// smaller share remains.
+    #[default]
+    #[value(name = "openai")]
+    OpenAi,
+    /// The same names, resets in whole seconds, and beside every `Retry-After` a `retry-after-ms`.
+    Azure,
+    /// As `openai`, but requests are always those of a day where the day has a limit.
+    Groq,
+    /// `x-ratelimit-limit-req-minute`, `x-ratelimit-limit-tokens-minute`, what remains of them, and what the request cost; no resets.
+    Mistral,
+    /// `anthropic-ratelimit-requests-limit` and so on, resets as moments in RFC 3339.
+    Anthropic,
+    /// None.
+    None,
+}
+
+/// What a 429 for a limit says of its wait. A request that is over the whole limit is told so in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum On429 {
+    /// The numbers and the wait, in the message alone.
+    Text,
+    /// A `Retry-After`; the message says nothing.
+    RetryAfter,
+    /// Both.
+    #[default]
+    Both,
+    /// Neither.
+    Nothing,
+}
+
+impl On429 {
+    /// Whether the message has the limit's numbers and the wait.
+    pub(super) fn has_text(self) -> bool {
+        matches!(self, Self::Text | Self::Both)
+    }
+
+    /// Whether there is a `Retry-After`.
+    pub(super) fn has_retry_after(self) -> bool {
+        matches!(self, Self::RetryAfter | Self::Both)
+    }
+}
+
+impl Options {
+    /// The limits at `at`, since the first request.
+    pub(super) fn limits(&self, at: Duration) -> Limits {
+        let share = schedule::share(&self.slumps, at);
+        Limits {
+            requests_per_minute: self.requests_per_minute.map(|limit| part(limit, share)),
+            tokens_per_minute: self.tokens_per_minute.map(|limit| part(limit, share)),
+            window: self.window,
+            burst: self.burst,
+            requests_per_day: self.requests_per_day,
+            day: self.day,
+        }
+    }
+}
+
+/// `share` of `limit`, rounded down, at least 1 of any.
+fn part(limit: u64, share: f64) -> u64 {
+    if share >= 1.0 {
+        return limit;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a limit of our own choice"
+    )]
+    let part = (limit as f64 * share) as u64;
+    part.max(limit.min(1))
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             requests_per_minute: None,
             tokens_per_minute: None,
             window: Duration::from_secs(60),
+            burst: None,
+            requests_per_day: None,
+            day: Duration::from_secs(86_400),
+            slumps: Vec::new(),
+            outages: Vec::new(),
+            quota_outages: Vec::new(),
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             faults: Vec::new(),
@@ -53,8 +155,8 @@ impl Default for Options {
             key: None,
             answers_before_quota: None,
             quota_code: "insufficient_quota".to_owned(),
-            headers_on_429: true,
-            rate_limit_headers: true,
+            on_429: On429::default(),
+            rate_limit_headers: RateLimitHeaders::default(),
             answer_tokens: None,
             known_models: None,
             remember: 1_000_000,
@@ -69,6 +171,11 @@ impl fmt::Debug for Options {
             .field("requests_per_minute", &self.requests_per_minute)
             .field("tokens_per_minute", &self.tokens_per_minute)
             .field("window", &self.window)
+            .field("burst", &self.burst)
+            .field("requests_per_day", &self.requests_per_day)
+            .field("slumps", &self.slumps)
+            .field("outages", &self.outages)
+            .field("quota_outages", &self.quota_outages)
             .field("latency", &self.latency)
             .field("faults", &self.faults)
             .field("seed", &self.seed)

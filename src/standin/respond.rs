@@ -1,9 +1,11 @@
 //! From a decision to the bytes of a response. Nothing here waits or reads a clock.
 
+use std::time::Duration;
+
 use super::answer::{answer_of_length, cut};
-use super::bucket::Levels;
 use super::error::ApiError;
 use super::fault::FaultKind;
+use super::limiter::Levels;
 use super::request::Ask;
 use super::response::{self, Ending, Parts};
 use super::state::{Arrival, Verdict};
@@ -34,8 +36,10 @@ pub(super) struct Reply {
     pub(super) delivery: Delivery,
     /// What is billed.
     pub(super) usage: Option<Usage>,
-    /// Seconds.
-    pub(super) retry_after: Option<u64>,
+    /// The exact wait, where a `Retry-After` is sent.
+    pub(super) retry_after: Option<Duration>,
+    /// The longest wait that it tells.
+    pub(super) wait: Option<Duration>,
     /// For the `x-ratelimit` headers.
     pub(super) levels: Levels,
 }
@@ -50,6 +54,7 @@ impl Reply {
             delivery: Delivery::Whole,
             usage: None,
             retry_after: None,
+            wait: None,
             levels: Levels::default(),
         }
     }
@@ -62,7 +67,7 @@ impl Reply {
     /// An error, as the endpoint of `api` writes it.
     pub(super) fn error(error: &ApiError, api: Api) -> Self {
         let reply = Self::new(error.status, ApiError::content_type(api), error.body(api));
-        Self { retry_after: error.retry_after, ..reply }
+        Self { retry_after: error.retry_after, wait: error.wait, ..reply }
     }
 }
 

@@ -72,7 +72,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options, None));
         let (stop, stopped) = oneshot::channel();
-        let serve = accept(listener, Arc::clone(&shared), stopped);
+        let serve = live(listener, addr, Arc::clone(&shared), stopped);
         let thread = std::thread::Builder::new().name("standin".to_owned()).spawn(move || runtime.block_on(serve))?;
         Ok(Self { shared, addr, stop: Some(stop), thread: Some(thread) })
     }
@@ -87,7 +87,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options, sink));
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(accept(listener, Arc::clone(&shared), stopped));
+        tokio::spawn(live(listener, addr, Arc::clone(&shared), stopped));
         Ok(Self { shared, addr, stop: Some(stop), thread: None })
     }
 
@@ -103,7 +103,7 @@ impl Server {
         format!("http://{}/v1", self.addr)
     }
 
-    /// Changes how it behaves, from the next request on. A limit that changes starts full.
+    /// Changes how it behaves, from the next request on. A limit that changes keeps its used share; a new one starts full.
     pub fn set_options(&self, options: Options) {
         self.shared.set_options(options);
     }
@@ -144,25 +144,55 @@ fn require_loopback(addr: SocketAddr) -> io::Result<()> {
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     require_loopback(addr)?;
+    bind(addr)?.listen(BACKLOG)
+}
+
+/// Takes the port; connections are refused until it is listened on.
+fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A restart on the same port does not wait for the old connections to be forgotten.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }
 
-/// Accepts until `stopped`'s sender is dropped; then all connections end.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<Infallible>) {
-    let mut connections = JoinSet::new();
+/// Serves until `stopped`'s sender is dropped; then all connections end.
+async fn live(listener: TcpListener, addr: SocketAddr, shared: Arc<Shared>, stopped: oneshot::Receiver<Infallible>) {
+    tokio::select! {
+        () = serve_and_rest(listener, addr, &shared) => {}
+        _ = stopped => {}
+    }
+}
+
+/// Accepts connections, but in the second half of an outage: then those that stand are cut, and new ones are refused.
+async fn serve_and_rest(mut listener: TcpListener, addr: SocketAddr, shared: &Arc<Shared>) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = &mut stopped => return,
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = accept(&listener, shared, &mut connections) => {}
+            () = shared.until_closed() => {}
+        }
+        drop(listener);
+        // Held without listening, so that connections are refused and nobody else gets the port.
+        let socket = bind(addr);
+        connections.shutdown().await;
+        shared.until_open().await;
+        listener = match socket.and_then(|socket| socket.listen(BACKLOG)) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::warn!("the stand-in cannot listen on {addr} again after its outage: {error}");
+                return;
+            }
         };
-        match accepted {
+    }
+}
+
+async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
+    loop {
+        match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, Arc::clone(&shared)));
+                connections.spawn(serve(stream, Arc::clone(shared)));
             }
             Err(error) => {
                 // Mostly: no file descriptors left. It passes when connections close.
@@ -209,7 +239,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_long()),
         Err(_) => return Err(Ended::Body),
     };
-    let Exchange { reply, mut arrival, request_id } = exchange(&head, body, &shared);
+    let Exchange { reply, mut arrival, wall, request_id } = exchange(&head, body, &shared);
     match reply.delivery {
         Delivery::Reset => {
             pause(&mut arrival).await;
@@ -221,7 +251,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     }
     // What is turned away is turned away at once, as a real gateway does it.
     let took = if (400..500).contains(&reply.status) { Duration::ZERO } else { pause(&mut arrival).await };
-    Ok(wire::response(reply, &arrival.options, &request_id, took))
+    Ok(wire::response(reply, arrival.options.rate_limit_headers, &request_id, wall, took))
 }
 
 /// Waits as long as the options say; returns how long that is.

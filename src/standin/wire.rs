@@ -5,27 +5,29 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SERVER};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Bytes, Frame, SizeHint};
 
-use super::bucket::Level;
-use super::go_duration::go_duration;
-use super::options::Options;
+use super::error::whole_seconds;
+use super::headers;
+use super::options::RateLimitHeaders;
 use super::respond::{Delivery, Reply};
 
-const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-const REMAINING_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
-const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
-const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
-const REMAINING_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
-const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 const VERSION: HeaderName = HeaderName::from_static("openai-version");
 
-/// The HTTP response of `reply`, which took as long as `took` says.
-pub(super) fn response(reply: Reply, options: &Options, request_id: &str, took: Duration) -> Response<Body> {
+/// The HTTP response of `reply`, which was decided on at `wall` and took as long as `took` says.
+pub(super) fn response(
+    reply: Reply,
+    whose: RateLimitHeaders,
+    request_id: &str,
+    wall: DateTime<Utc>,
+    took: Duration,
+) -> Response<Body> {
     let length = reply.body.len();
     let body = Bytes::from(reply.body);
     let cut = reply.delivery == Delivery::Cut;
@@ -39,26 +41,21 @@ pub(super) fn response(reply: Reply, options: &Options, request_id: &str, took: 
     headers.insert(REQUEST_ID, text(request_id));
     headers.insert(PROCESSING, HeaderValue::from(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)));
     headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
-    if let Some(seconds) = reply.retry_after.filter(|_| options.headers_on_429) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    if let Some(wait) = reply.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        if whose == RateLimitHeaders::Azure {
+            let millis = wait.as_nanos().div_ceil(1_000_000);
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
+        }
     }
-    if options.rate_limit_headers && reply.status == 200 {
-        limits(headers, reply.levels.requests, [LIMIT_REQUESTS, REMAINING_REQUESTS, RESET_REQUESTS]);
-        limits(headers, reply.levels.tokens, [LIMIT_TOKENS, REMAINING_TOKENS, RESET_TOKENS]);
+    if reply.status == 200 {
+        headers.extend(headers::of(whose, &reply.levels, wall));
     }
     response
 }
 
-fn limits(headers: &mut HeaderMap, level: Option<Level>, [limit, remaining, reset]: [HeaderName; 3]) {
-    if let Some(level) = level {
-        headers.insert(limit, HeaderValue::from(level.limit));
-        headers.insert(remaining, HeaderValue::from(level.remaining));
-        headers.insert(reset, text(&go_duration(level.reset)));
-    }
-}
-
 /// Our own ids and durations: visible ASCII, which every header takes.
-fn text(value: &str) -> HeaderValue {
+pub(super) fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

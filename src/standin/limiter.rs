@@ -1,0 +1,305 @@
+//! The limits of a server together: requests and tokens a minute, requests a day, and the slices in which a minute may be enforced.
+//!
+//! It decides and counts; the words and headers that a client reads are made elsewhere. Time comes in as nanoseconds.
+
+use std::time::Duration;
+
+use super::bucket::{Bucket, Level, Shortage};
+use crate::clock::nanos;
+
+/// What a [`Limiter`] keeps to; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in a window.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens in a window.
+    pub tokens_per_minute: Option<u64>,
+    /// The time in which an empty bucket of a minute fills.
+    pub window: Duration,
+    /// How much of a minute's limit may come at once: as much as refills in this time. `None`: all of it.
+    pub burst: Option<Duration>,
+    /// Requests in a day.
+    pub requests_per_day: Option<u64>,
+    /// The time in which an empty bucket of a day fills.
+    pub day: Duration,
+}
+
+/// Which limit refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// Requests in a window.
+    Requests,
+    /// Tokens in a window.
+    Tokens,
+    /// Requests in a day.
+    RequestsPerDay,
+}
+
+/// A request refused, by which limit and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The limit that frees last.
+    pub dimension: Dimension,
+    /// Its numbers.
+    pub shortage: Shortage,
+}
+
+/// The levels of the buckets after a request was admitted; `None` where there is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Requests in a window.
+    pub requests: Option<Level>,
+    /// Tokens in a window.
+    pub tokens: Option<Level>,
+    /// Requests in a day.
+    pub requests_per_day: Option<Level>,
+    /// Tokens that the request took.
+    pub taken: u64,
+}
+
+/// One limit: its bucket, and the smaller bucket of the slice where it is enforced in slices.
+#[derive(Clone, Debug)]
+struct Limit {
+    whole: Bucket,
+    slice: Option<Bucket>,
+}
+
+impl Limit {
+    /// Sets `limit` to these numbers: a new one starts full, a changed one keeps its used share.
+    fn set(limit: &mut Option<Self>, size: Option<u64>, window: Duration, burst: Option<Duration>, now: u64) {
+        let Some(size) = size else {
+            *limit = None;
+            return;
+        };
+        let old = limit.take();
+        let (old_whole, old_slice) = old.map_or((None, None), |old| (Some(old.whole), old.slice));
+        let bucket = |old: Option<Bucket>, size: u64, window: Duration| {
+            let mut bucket = old.unwrap_or_else(|| Bucket::new(size, window, now));
+            bucket.set(size, window, now);
+            bucket
+        };
+        let slice = burst.and_then(|burst| slice(size, window, burst));
+        *limit = Some(Self {
+            whole: bucket(old_whole, size, window),
+            slice: slice.map(|(size, window)| bucket(old_slice, size, window)),
+        });
+    }
+
+    /// Whether `amount` can be taken at `now`. What is larger than a slice needs a full one: a slice alone refuses nothing for good.
+    fn fits(&mut self, amount: u64, now: u64) -> Result<(), Shortage> {
+        let whole = self.whole.fits(amount, now);
+        let Some(slice) = &mut self.slice else { return whole };
+        let Err(of_slice) = slice.fits(amount.min(slice.limit()), now) else { return whole };
+        Err(match whole {
+            Err(of_whole) if of_whole.used.is_none() => of_whole,
+            Err(of_whole) => Shortage { wait: of_whole.wait.max(of_slice.wait), ..of_whole },
+            // A client is told of the minute's numbers, by which its request would fit: the slice is not named.
+            Ok(()) => {
+                let level = self.whole.level(now);
+                let used = Some(level.limit - level.remaining);
+                Shortage { limit: level.limit, used, requested: amount, wait: of_slice.wait }
+            }
+        })
+    }
+
+    fn take(&mut self, amount: u64) {
+        self.whole.take(amount);
+        if let Some(slice) = &mut self.slice {
+            slice.take(amount);
+        }
+    }
+}
+
+/// Size and window of the bucket that refills as fast as `limit` in `window` and holds what refills in `burst`, at least 1. `None` where
+/// it would be no further limit.
+fn slice(limit: u64, window: Duration, burst: Duration) -> Option<(u64, Duration)> {
+    if limit == 0 || burst >= window {
+        return None;
+    }
+    let (limit, window) = (u128::from(limit), u128::from(nanos(window)));
+    let size = (limit * u128::from(nanos(burst)) / window).max(1);
+    let fills = (size * window).div_ceil(limit);
+    // Both are less than the whole, which was given in 64 bits.
+    Some((u64::try_from(size).unwrap_or(u64::MAX), Duration::from_nanos(u64::try_from(fills).unwrap_or(u64::MAX))))
+}
+
+/// All limits of a server.
+#[derive(Clone, Debug, Default)]
+pub struct Limiter {
+    requests: Option<Limit>,
+    tokens: Option<Limit>,
+    requests_per_day: Option<Limit>,
+}
+
+impl Limiter {
+    /// Sets the limits at `now`: a new one starts full, one that was there keeps its used share.
+    pub fn set(&mut self, limits: &Limits, now: u64) {
+        Limit::set(&mut self.requests, limits.requests_per_minute, limits.window, limits.burst, now);
+        Limit::set(&mut self.tokens, limits.tokens_per_minute, limits.window, limits.burst, now);
+        Limit::set(&mut self.requests_per_day, limits.requests_per_day, limits.day, None, now);
+    }
+
+    /// Takes one request and `tokens` tokens at `now`, or says which limit refuses.
+    ///
+    /// A refused request takes no tokens. It counts as a request if there was room for it, as unsuccessful requests do.
+    pub fn take(&mut self, tokens: u64, now: u64) -> Result<Levels, Refused> {
+        let by_requests = refusal(&mut self.requests, Dimension::Requests, 1, now);
+        let by_day = refusal(&mut self.requests_per_day, Dimension::RequestsPerDay, 1, now);
+        let by_tokens = refusal(&mut self.tokens, Dimension::Tokens, tokens, now);
+        if by_requests.is_none() && by_day.is_none() {
+            for limit in [&mut self.requests, &mut self.requests_per_day].into_iter().flatten() {
+                limit.take(1);
+            }
+        }
+        // What no wait helps is said first; then the limit that frees last.
+        let refusals = by_requests.into_iter().chain(by_day).chain(by_tokens);
+        if let Some(refused) = refusals.max_by_key(|r| (r.shortage.used.is_none(), r.shortage.wait)) {
+            return Err(refused);
+        }
+        if let Some(limit) = &mut self.tokens {
+            limit.take(tokens);
+        }
+        let level = |limit: &mut Option<Limit>| limit.as_mut().map(|limit| limit.whole.level(now));
+        Ok(Levels {
+            requests: level(&mut self.requests),
+            tokens: level(&mut self.tokens),
+            requests_per_day: level(&mut self.requests_per_day),
+            taken: tokens,
+        })
+    }
+}
+
+fn refusal(limit: &mut Option<Limit>, dimension: Dimension, amount: u64, now: u64) -> Option<Refused> {
+    let shortage = limit.as_mut()?.fits(amount, now).err()?;
+    Some(Refused { dimension, shortage })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const SECOND: u64 = 1_000_000_000;
+    const NONE: Limits = Limits {
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        window: MINUTE,
+        burst: None,
+        requests_per_day: None,
+        day: Duration::from_secs(86_400),
+    };
+
+    fn limiter(limits: Limits) -> Limiter {
+        let mut limiter = Limiter::default();
+        limiter.set(&limits, 0);
+        limiter
+    }
+
+    fn refused(limiter: &mut Limiter, tokens: u64, now: u64) -> Refused {
+        limiter.take(tokens, now).expect_err("it does not fit")
+    }
+
+    #[test]
+    fn a_request_refused_for_tokens_counts_as_a_request_and_takes_no_tokens() {
+        let mut limiter = limiter(Limits { requests_per_minute: Some(3), tokens_per_minute: Some(100), ..NONE });
+        assert!(limiter.take(90, 0).is_ok());
+        assert_eq!(refused(&mut limiter, 20, 0).dimension, Dimension::Tokens);
+        let levels = limiter.take(10, 0).expect("there is room for ten");
+        assert_eq!(levels.requests.map(|l| l.remaining), Some(0));
+        assert_eq!(levels.tokens.map(|l| l.remaining), Some(0));
+        assert_eq!(refused(&mut limiter, 1, 0).dimension, Dimension::Requests);
+        assert_eq!(refused(&mut limiter, 101, 0).dimension, Dimension::Tokens, "too large is said first");
+    }
+
+    #[test]
+    fn a_limit_that_is_set_again_keeps_its_used_share() {
+        let mut limiter = limiter(Limits { requests_per_minute: Some(1), ..NONE });
+        assert!(limiter.take(1_000_000, 0).is_ok());
+        let both = Limits { requests_per_minute: Some(1), tokens_per_minute: Some(50), ..NONE };
+        limiter.set(&both, 0);
+        assert!(limiter.take(1, 0).is_err());
+        limiter.set(&Limits { requests_per_minute: Some(2), ..both }, 0);
+        assert!(limiter.take(1, 0).is_err(), "all of one is all of two");
+        limiter.set(&Limits { requests_per_minute: None, ..both }, 0);
+        assert!(limiter.take(50, 0).is_ok());
+    }
+
+    #[test]
+    fn a_slice_refuses_what_comes_at_once_in_the_minutes_numbers() {
+        let limits = Limits { requests_per_minute: Some(600), burst: Some(Duration::from_secs(1)), ..NONE };
+        let mut limiter = limiter(limits);
+        for used in 1..=10 {
+            let level = limiter.take(0, 0).expect("ten at once").requests.expect("a limit");
+            assert_eq!((level.limit, level.remaining), (600, 600 - used));
+        }
+        let shortage = Shortage { limit: 600, used: Some(10), requested: 1, wait: Duration::from_millis(100) };
+        assert_eq!(refused(&mut limiter, 0, 0), Refused { dimension: Dimension::Requests, shortage });
+        assert!(limiter.take(0, SECOND / 10 - 1).is_err());
+        assert!(limiter.take(0, SECOND / 10).is_ok());
+        // A second refills ten, never more.
+        for _ in 0..10 {
+            assert!(limiter.take(0, 30 * SECOND).is_ok());
+        }
+        assert!(limiter.take(0, 30 * SECOND).is_err());
+    }
+
+    #[test]
+    fn a_slice_holds_one_request_however_large_and_then_owes_for_it() {
+        let limits = Limits { tokens_per_minute: Some(600), burst: Some(Duration::from_secs(1)), ..NONE };
+        let mut limiter = limiter(limits);
+        assert!(limiter.take(400, 0).is_ok());
+        let shortage = Shortage { limit: 600, used: Some(400), requested: 50, wait: Duration::from_secs(40) };
+        assert_eq!(refused(&mut limiter, 50, 0).shortage, shortage);
+        assert!(limiter.take(50, 40 * SECOND).is_ok());
+        let too_large = refused(&mut limiter, 601, 0).shortage;
+        assert_eq!((too_large.used, too_large.limit), (None, 600));
+        // One of a window of its own: 60 a minute in slices of a second.
+        assert_eq!(slice(60, MINUTE, Duration::from_secs(1)), Some((1, Duration::from_secs(1))));
+        assert_eq!(slice(6, MINUTE, Duration::from_secs(1)), Some((1, Duration::from_secs(10))));
+        assert_eq!(slice(600, MINUTE, MINUTE), None);
+    }
+
+    #[test]
+    fn a_day_refuses_beside_the_minute() {
+        let mut limiter = limiter(Limits { requests_per_minute: Some(500), requests_per_day: Some(3), ..NONE });
+        for remaining in [2, 1, 0] {
+            let levels = limiter.take(0, 0).expect("three a day");
+            assert_eq!(levels.requests_per_day.map(|level| level.remaining), Some(remaining));
+        }
+        let shortage = Shortage { limit: 3, used: Some(3), requested: 1, wait: Duration::from_secs(28_800) };
+        assert_eq!(refused(&mut limiter, 0, 0), Refused { dimension: Dimension::RequestsPerDay, shortage });
+        assert!(limiter.take(0, 28_800 * SECOND).is_ok());
+    }
+
+    proptest! {
+        /// In slices too the wait named is enough, and no span admits more than it refills and a slice holds.
+        #[test]
+        fn the_wait_is_enough_and_a_slice_bounds_every_span(
+            limit in 1u64..5_000, burst in 1u64..2_000, steps in prop::collection::vec((0u64..400_000_000, 1u64..60), 1..100),
+        ) {
+            let window = Duration::from_secs(2);
+            let burst = Duration::from_millis(burst);
+            let mut limiter = limiter(Limits { tokens_per_minute: Some(limit), window, burst: Some(burst), ..NONE });
+            let size = slice(limit, window, burst).map_or(limit, |(size, _)| size);
+            let (mut now, mut taken, mut largest) = (0u64, 0u128, 0u64);
+            for (pause, amount) in steps {
+                now += pause;
+                match limiter.take(amount, now) {
+                    Ok(_) => {
+                        taken += u128::from(amount);
+                        largest = largest.max(amount);
+                        let refilled = u128::from(limit) * u128::from(now) / u128::from(nanos(window));
+                        let most = u128::from(size.max(largest)) + refilled;
+                        prop_assert!(taken <= most, "{taken} taken, {most} allowed");
+                    }
+                    Err(Refused { shortage: Shortage { used: None, .. }, .. }) => prop_assert!(amount > limit),
+                    Err(refused) => {
+                        let then = now + nanos(refused.shortage.wait);
+                        prop_assert!(limiter.clone().take(amount, then).is_ok());
+                    }
+                }
+            }
+        }
+    }
+}
