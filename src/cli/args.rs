@@ -44,7 +44,7 @@ pub enum Command {
     /// List the settings that hold, and where each was set
     Settings(SettingsArgs),
     /// Serve the stand-in API on this machine, for trials and tests
-    Standin(StandinArgs),
+    Standin(Box<StandinArgs>),
 }
 
 /// Where settings come from.

@@ -43,7 +43,7 @@ pub fn main() -> Exit {
         Command::Status(args) => status::status(&args, &environment),
         Command::Limits(args) => limits::limits(&args, &environment),
         Command::Settings(args) => settings::settings(&args, &environment),
-        Command::Standin(args) => standin(args),
+        Command::Standin(args) => standin(*args),
     };
     ended.unwrap_or_else(|failure| {
         tell(&format!("error: {failure}"));
