@@ -2,12 +2,12 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
-mod support;
+mod common;
 
 use std::fs;
 
-use promptmill::standin::{Options, Server};
-use support::{Ran, Workspace};
+use common::{Ended, Workspace, billed, serve};
+use promptmill::standin::Options;
 
 const DONE_TWO: &str = "2 prompts = 2 done + 0 up to date + 0 failed + 0 pending";
 
@@ -31,10 +31,10 @@ fn edited_usage_wins() {
     let ran = workspace.run_to(5, &flags);
     ran.says(&["usage.md was edited", "4,999,999", "tokens_per_day"])
         .closes("2 prompts = 0 done + 0 up to date + 0 failed + 2 pending");
-    assert_eq!(workspace.usage("tokens_within_day"), 4_999_999);
+    assert_eq!(workspace.usage().day_tokens, 4_999_999);
     workspace.edit_usage("tokens_within_day", "7");
     workspace.run_to(0, &flags).closes(DONE_TWO);
-    assert!(workspace.usage("tokens_within_day") > 7);
+    assert!(workspace.usage().day_tokens > 7);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn damaged_usage_is_left_alone_until_it_is_reset() {
         }
         workspace.run_to(0, &["--offline", "--reset-usage"]).says(&["usage.md.old"]).closes(DONE_TWO);
         assert_eq!(fs::read(workspace.path("usage.md.old")).expect("kept"), text);
-        assert_eq!(workspace.usage("requests_within_min"), 2);
+        assert_eq!(workspace.usage().minute.requests, 2);
     }
 }
 
@@ -82,6 +82,7 @@ fn what_is_read_only_is_not_written() {
 #[test]
 fn a_file_for_a_folder_and_a_folder_for_a_file() {
     let workspace = Workspace::with_prompts(2);
+    fs::create_dir(workspace.path("outputs")).expect("made");
     fs::create_dir(workspace.path("usage.md")).expect("made");
     workspace.run_to(2, &["--offline"]).says(&["usage.md", "directory", "--reset-usage"]);
     fs::remove_dir(workspace.path("usage.md")).expect("removed");
@@ -119,14 +120,14 @@ fn no_prompt_is_nothing_to_do() {
 fn a_bad_prompt_fails_alone() {
     let workspace = Workspace::with_prompts(2);
     workspace.write("prompts/3_prompt.txt", b"ab\xffcd");
-    workspace.write("prompts/4_prompt.txt", "\u{feff}say hello to number 1");
+    workspace.write("prompts/4_prompt.txt", "\u{feff}Say something short about the number 1.\n");
     workspace.write("prompts/5_prompt.txt", "    ");
     workspace.write("prompts/6_prompt.txt", " ".repeat(1_000_000));
     workspace.write("prompts/7_prompt.txt", "a few words ".repeat(170_000));
     workspace.write("prompts/8_prompt.txt", "");
     workspace.write("prompts/notes.txt", "x");
     workspace.write("prompts/101_prompt.txt", "x");
-    let server = Server::start_thread(Options::default()).expect("a server");
+    let server = serve(Options::default());
     let url = server.base_url();
     let ran = workspace.run_to(1, &["--base-url", &url]);
     ran.says(&[
@@ -142,9 +143,7 @@ fn a_bad_prompt_fails_alone() {
     assert!(workspace.read("outputs/7_output.txt").starts_with("ERROR: too_large: "));
     // Without its mark, the fourth is the same request as the first.
     assert_eq!(workspace.read("outputs/4_output.txt"), workspace.read("outputs/1_output.txt"));
-    let billed =
-        server.log().iter().filter_map(|logged| logged.usage).map(promptmill::model::Usage::total).sum::<u64>();
-    assert_eq!((server.log().len(), workspace.usage("tokens_within_day")), (5, billed));
+    assert_eq!((server.log().len(), workspace.usage().day_tokens), (5, billed(&server.log())));
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn settings_that_cannot_be_used_are_named() {
     workspace.run_to(2, &["--offline", "--config", "no.toml"]).says(&["no.toml", "--config"]);
     workspace.run_to(2, &["plna"]).says(&["plna", "plan"]);
     let misspelt = workspace.command(&["--offline"]).env("PROMPTMILL_MODLE", "x").output().expect("it starts");
-    Ran::of(&misspelt).says(&["warning", "PROMPTMILL_MODLE", "PROMPTMILL_MODEL"]);
+    Ended::from(misspelt).says(&["warning", "PROMPTMILL_MODLE", "PROMPTMILL_MODEL"]);
 }
 
 #[test]
@@ -231,8 +230,9 @@ impl Drop for SmallDisk {
 #[test]
 fn answers_that_find_the_disk_full_are_kept_and_not_paid_again() {
     let workspace = Workspace::with_prompts(10);
+    fs::create_dir(workspace.path("outputs")).expect("made");
     let disk = SmallDisk::mount(&workspace, "outputs", "24k");
-    let server = Server::start_thread(Options::default()).expect("a server");
+    let server = serve(Options::default());
     let url = server.base_url();
     let ran = workspace.run_to(1, &["--base-url", &url, "--concurrency", "10"]);
     ran.says(&["outputs/", "cannot be written", "No space left", "could not be written; the next run writes them"]);
@@ -254,7 +254,7 @@ fn a_full_disk_under_the_state_stops_the_run_and_loses_no_answer() {
     let workspace = Workspace::with_prompts(10);
     fs::create_dir(workspace.path("state")).expect("made");
     let disk = SmallDisk::mount(&workspace, "state", "64k");
-    let server = Server::start_thread(Options::default()).expect("a server");
+    let server = serve(Options::default());
     let flags = ["--base-url", &server.base_url(), "--ledger", "state/usage.md"];
     workspace.run_to(2, &flags).says(&["state/.promptmill/usage.db", "disk is full", "free some space"]);
     assert!(server.log().is_empty());

@@ -2,17 +2,17 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
-mod support;
+mod common;
 
 use std::fs;
 use std::process::Stdio;
 
+use common::{Ended, Workspace, serve};
 use promptmill::standin::{Options, Server};
 use serde_json::Value;
-use support::{Ran, Workspace};
 
 fn server() -> Server {
-    Server::start_thread(Options::default()).expect("a server")
+    serve(Options::default())
 }
 
 #[test]
@@ -30,12 +30,12 @@ fn the_shipped_prompts_are_answered_once_and_again_with_force() {
     for prompt in 1..=5 {
         assert!(workspace.read(&format!("outputs/{prompt}_output.txt")).contains("stand-in"), "prompt {prompt}");
     }
-    let (tokens, requests) = (workspace.usage("tokens_within_day"), workspace.usage("requests_within_min"));
+    let (tokens, requests) = (workspace.usage().day_tokens, workspace.usage().minute.requests);
     assert!(tokens > 278 && requests == 5, "{tokens} tokens, {requests} requests");
     workspace.run_to(0, &["--offline"]).closes("5 prompts = 0 done + 5 up to date + 0 failed + 0 pending");
-    assert_eq!(workspace.usage("tokens_within_day"), tokens);
+    assert_eq!(workspace.usage().day_tokens, tokens);
     workspace.run_to(0, &["--offline", "--force"]).closes("5 prompts = 5 done + 0 up to date + 0 failed + 0 pending");
-    assert_eq!((workspace.usage("tokens_within_day"), workspace.usage("requests_within_min")), (2 * tokens, 10));
+    assert_eq!((workspace.usage().day_tokens, workspace.usage().minute.requests), (2 * tokens, 10));
 }
 
 #[test]
@@ -122,15 +122,11 @@ fn json_is_one_event_a_line_and_ends_with_the_summary() {
     workspace.write("prompts/4_prompt.txt", b"\xff");
     workspace.write("prompts/notes.txt", "x");
     let ran = workspace.run_to(1, &["--offline", "--json", "-vv"]);
-    let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().expect("a name")).collect();
+    let names: Vec<&str> = ran.events.iter().map(|event| event["event"].as_str().expect("a name")).collect();
     assert_eq!(names.iter().filter(|name| **name == "done").count(), 3);
     assert!(names.contains(&"failed") && names.contains(&"warning"), "{names:?}");
-    let summary = events.last().expect("a last line");
-    assert_eq!(summary["event"], "summary");
-    let number = |key: &str| summary[key].as_u64().expect("a number");
-    assert_eq!(number("prompts"), number("done") + number("up_to_date") + number("failed") + number("pending"));
-    assert_eq!((number("done"), number("failed"), number("exit_code")), (3, 1, 1));
+    let [done, _, failed, _] = ran.counts();
+    assert_eq!((done, failed), (3, 1));
     for command in [["plan", "--json"].as_slice(), &["status", "--json"], &["plan", "--json", "--force", "--offline"]] {
         let ran = workspace.run(command);
         let lines: Vec<&str> = ran.stdout.lines().collect();
@@ -163,15 +159,15 @@ fn nobody() -> Stdio {
 fn readers_that_go_away_do_not_stop_a_run() {
     for args in [["--offline", "-vv"].as_slice(), &["--offline", "--json"]] {
         let workspace = Workspace::with_prompts(5);
-        let ran = Ran::of(&workspace.command(args).stdout(nobody()).output().expect("it starts"));
+        let ran = Ended::from(workspace.command(args).stdout(nobody()).output().expect("it starts"));
         assert_eq!(ran.code, Some(0), "{ran:#?}");
-        let ran = Ran::of(&workspace.command(args).arg("--force").stderr(nobody()).output().expect("it starts"));
+        let ran = Ended::from(workspace.command(args).arg("--force").stderr(nobody()).output().expect("it starts"));
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         assert!(workspace.path("outputs/5_output.txt").exists());
     }
     let workspace = Workspace::with_prompts(1);
     for args in [["plan"].as_slice(), &["status"], &["settings"]] {
-        let ran = Ran::of(&workspace.command(args).stdout(nobody()).output().expect("it starts"));
+        let ran = Ended::from(workspace.command(args).stdout(nobody()).output().expect("it starts"));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
     }
 }
@@ -206,7 +202,7 @@ fn help_of_every_command_fits_80_columns_and_explains_every_flag() {
     for command in ["", "run", "plan", "status", "limits", "settings", "standin"] {
         for flag in ["--help", "-h"] {
             let args: Vec<&str> = [command, flag].into_iter().filter(|arg| !arg.is_empty()).collect();
-            let ran = Ran::of(&workspace.command(&args).env("COLUMNS", "200").output().expect("it starts"));
+            let ran = Ended::from(workspace.command(&args).env("COLUMNS", "200").output().expect("it starts"));
             assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
             let lines: Vec<&str> = ran.stdout.lines().collect();
             for (index, line) in lines.iter().enumerate() {

@@ -2,10 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
-mod support;
+mod common;
 
+use common::{Ended, Workspace, serve};
 use promptmill::standin::{Options, Server};
-use support::{Ran, Workspace};
 
 /// Short keys are echoed whole by the 401, as the real API does it.
 const KEY: &str = "k-test-4711";
@@ -20,22 +20,22 @@ const WAYS: [(&str, &str); 5] = [
 ];
 
 fn server(key: &str) -> Server {
-    Server::start_thread(Options { key: Some(key.to_owned()), ..Options::default() }).expect("a server")
+    serve(Options { key: Some(key.to_owned()), ..Options::default() })
 }
 
 /// Runs with the key handed over as `way` says.
-fn run(workspace: &Workspace, (name, text): (&str, &str), args: &[&str]) -> Ran {
+fn run(workspace: &Workspace, (name, text): (&str, &str), args: &[&str]) -> Ended {
     let mut command = workspace.command(args);
     if name == "OPENAI_API_KEY" {
         command.env(name, text);
     } else {
         workspace.write(name, text);
     }
-    Ran::of(&command.output().expect("it starts"))
+    Ended::from(command.output().expect("it starts"))
 }
 
 /// Checks that the key is in no file but the one it was handed over in, and in no line.
-fn shown_nowhere(workspace: &Workspace, (name, _): (&str, &str), ran: &Ran) {
+fn shown_nowhere(workspace: &Workspace, (name, _): (&str, &str), ran: &Ended) {
     assert!(!ran.stdout.contains(KEY) && !ran.stderr.contains(KEY), "{ran:#?}");
     for (path, bytes) in workspace.everything() {
         let Some(bytes) = bytes.filter(|_| path != workspace.path(name)) else { continue };
@@ -85,7 +85,7 @@ fn without_a_key_every_way_to_give_it_is_named() {
     let ran = workspace.run_to(2, &[]);
     ran.says(&["api.openai.com", "OPENAI_API_KEY", "api_key.txt", ".openai_key", ".env", "--offline"]);
     // Blank is not given; and the price can be asked for before there is a key.
-    let ran = Ran::of(&workspace.command(&[]).env("OPENAI_API_KEY", " ").output().expect("it starts"));
+    let ran = Ended::from(workspace.command(&[]).env("OPENAI_API_KEY", " ").output().expect("it starts"));
     assert_eq!(ran.code, Some(2));
     assert!(workspace.run_to(0, &["plan"]).stdout.contains("cost:   about $"));
 }

@@ -93,6 +93,15 @@ impl Workspace {
         self.prompts.insert(prompt, text.to_owned());
     }
 
+    /// Writes any other file; a prompt written this way is not one that [`assert_answered`](Self::assert_answered) knows.
+    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.path(name), contents).expect("written");
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -102,12 +111,26 @@ impl Workspace {
     }
 
     /// The binary with `args`, in this folder, in a clean environment.
+    #[expect(clippy::disallowed_methods, reason = "the child's path is the tester's")]
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_promptmill"));
         command.current_dir(self.folder()).args(args).env_clear().env("HOME", self.folder());
-        command.env("PATH", option_env!("PATH").unwrap_or("/usr/bin:/bin"));
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Runs the binary with `args` to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
+        Ended::from(self.command(args).output().expect("it starts"))
+    }
+
+    /// Runs it, and checks the exit code.
+    #[track_caller]
+    pub(crate) fn run_to(&self, code: i32, args: &[&str]) -> Ended {
+        let ended = self.run(args);
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:#?}");
+        ended
     }
 
     /// `promptmill run --json` against `server`, with `args`.
@@ -153,8 +176,21 @@ impl Workspace {
 
     /// What `usage.md` says.
     pub(crate) fn usage(&self) -> Face {
-        let text = fs::read_to_string(self.path("usage.md")).expect("usage.md");
-        Face::parse(&text).expect("six lines")
+        Face::parse(&self.read("usage.md")).expect("six lines")
+    }
+
+    /// Replaces the value of a line of `usage.md`.
+    pub(crate) fn edit_usage(&self, key: &str, value: &str) {
+        let text = self.read("usage.md");
+        let line = |line: &str| if line.starts_with(key) { format!("{key} = {value}\n") } else { format!("{line}\n") };
+        self.write("usage.md", text.lines().map(line).collect::<String>());
+    }
+
+    /// Every file of the folder with its bytes, and every folder in it.
+    pub(crate) fn everything(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+        let mut found = BTreeMap::new();
+        visit(self.folder(), &mut found);
+        found
     }
 
     /// Temporary files that were left anywhere in the folder.
@@ -166,12 +202,26 @@ impl Workspace {
     }
 }
 
+fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            visit(&path, found);
+            found.insert(path, None);
+        } else {
+            let bytes = fs::read(&path).expect("read");
+            found.insert(path, Some(bytes));
+        }
+    }
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The exit code; `None` where a signal ended it.
     pub(crate) code: Option<i32>,
-    /// The lines of `--json`.
+    pub(crate) stdout: String,
+    /// The lines of `--json`; none where stdout is text.
     pub(crate) events: Vec<Value>,
     pub(crate) stderr: String,
 }
@@ -211,7 +261,24 @@ impl Ended {
         ["done", "up_to_date", "failed", "pending"].map(|name| summary[name].as_u64().expect("a count"))
     }
 
+    /// stderr says each of `parts`.
+    #[track_caller]
+    pub(crate) fn says(&self, parts: &[&str]) -> &Self {
+        for part in parts {
+            assert!(self.stderr.contains(part), "no {part:?} in {self:#?}");
+        }
+        self
+    }
+
+    /// stdout is the closing line and nothing else.
+    #[track_caller]
+    pub(crate) fn closes(&self, line: &str) -> &Self {
+        assert_eq!(self.stdout, format!("{line}\n"), "{self:#?}");
+        self
+    }
+
     /// The exit code and the counts are these.
+    #[track_caller]
     pub(crate) fn assert_ended(&self, code: i32, counts: [u64; 4]) {
         assert_eq!((self.code, self.counts()), (Some(code), counts), "{}", self.stderr);
     }
@@ -220,8 +287,9 @@ impl Ended {
 impl From<Output> for Ended {
     fn from(output: Output) -> Self {
         let stdout = String::from_utf8(output.stdout).expect("UTF-8");
-        let events = stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")));
+        let lines = stdout.lines().filter(|_| stdout.starts_with('{'));
+        let events = lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
         let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        Self { code: output.status.code(), events: events.collect(), stderr }
+        Self { code: output.status.code(), stdout, events, stderr }
     }
 }
