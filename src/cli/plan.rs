@@ -197,7 +197,7 @@ impl Report {
             match fails {
                 Some(reason) => lines.push(format!("  prompt {prompt} will fail: {reason}")),
                 None => {
-                    lines.push(format!("  prompt {prompt}: {} input tokens, {why}{priority}", count(*input_tokens)))
+                    lines.push(format!("  prompt {prompt}: {} input tokens, {why}{priority}", count(*input_tokens)));
                 }
             }
         }

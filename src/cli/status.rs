@@ -41,7 +41,7 @@ struct Line {
 struct Report {
     limits: Vec<Line>,
     /// What was learned of the server's limits.
-    learned: Vec<Learned>,
+    learned: Vec<ServerLimit>,
     last_run: Option<Run>,
     /// The last notes of that run, where more is asked for.
     notes: Vec<Note>,
@@ -49,7 +49,7 @@ struct Report {
 
 /// A learned limit.
 #[derive(Serialize)]
-struct Learned {
+struct ServerLimit {
     unit: Unit,
     group: Option<String>,
     size: f64,
@@ -89,7 +89,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
         Some(mut store) => {
             let outputs = prepared.outputs_name();
             report.last_run = store.last_run(&outputs)?.map(Run::from);
-            report.learned = store.learned(&prepared.endpoint())?.into_iter().map(Learned::from).collect();
+            report.learned = store.learned(&prepared.endpoint())?.into_iter().map(ServerLimit::from).collect();
             if args.verbose > 0 {
                 let notes = store.last_notes(&outputs, NOTES)?;
                 report.notes = notes.into_iter().map(|(at, event)| Note { at, event }).collect();
@@ -187,7 +187,7 @@ impl Report {
     }
 }
 
-impl From<LearnedLimit> for Learned {
+impl From<LearnedLimit> for ServerLimit {
     fn from(limit: LearnedLimit) -> Self {
         let line = line(&limit, &Local);
         let LearnedLimit { unit, group, size, window, burst, source, learned } = limit;

@@ -1,6 +1,6 @@
 //! What a server's limits belong to: an address, a key and a model. Pure.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -26,7 +26,11 @@ pub struct Endpoint {
 pub fn endpoint(base_url: &str, key: Option<&Secret>, model: &str) -> Endpoint {
     let key_hash = key.map(|key| {
         let digest = Sha256::digest(key.reveal().as_bytes());
-        digest.iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        digest.iter().take(HASH_BYTES).fold(String::new(), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     });
     Endpoint { base_url: base_url.to_owned(), key_hash, model: model.to_owned() }
 }
