@@ -2,12 +2,13 @@
 
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
-mod support;
+mod common;
 
 use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use common::Workspace;
 use promptmill::admit::hint::{LearnedLimit, Source, Unit};
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Day, Mono, Now};
@@ -16,7 +17,6 @@ use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Endpoint, endpoint};
 use promptmill::standin::{Options, Server};
 use serde_json::Value;
-use support::Workspace;
 
 const URL: &str = "http://127.0.0.1:9/v1";
 

@@ -65,6 +65,13 @@ fn stopped_by(ending: &Ending, limits: &Limits) -> Option<String> {
             let message = message.trim_end_matches('.');
             Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
         }
+        Ending::Outage { class, message } => {
+            let message = message.trim_end_matches('.');
+            Some(format!(
+                "the server fails for longer than give_up_after: {class}: {message}. Run again when it is back"
+            ))
+        }
+        Ending::Deadline => Some("the time of --until or --for is over; run again to go on".to_owned()),
         Ending::DayLimit => Some(format!("a day limit is reached{}; run again after midnight", limits.share())),
         Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),

@@ -55,8 +55,8 @@ impl Exit {
         match ending {
             Ending::Complete if failed == 0 => Self::Done,
             Ending::Complete | Ending::Disk(_) | Ending::Store(_) => Self::SomeFailed,
-            Ending::Stopped { .. } => Self::Account,
-            Ending::DayLimit => Self::DayLimit,
+            Ending::Stopped { .. } | Ending::Outage { .. } => Self::Account,
+            Ending::DayLimit | Ending::Deadline => Self::DayLimit,
             Ending::Interrupted => Self::Interrupted,
         }
     }

@@ -11,8 +11,9 @@ use super::prepare::Prepared;
 use super::process::{interrupts, open_files, start_log};
 use super::watch::Watcher;
 use super::{Exit, Failure};
+use crate::admit::server::ServerLimits;
 use crate::clock::{Clock, Mono};
-use crate::config::{Concurrency, Environment, needs_key};
+use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
 use crate::model::PromptId;
@@ -22,13 +23,13 @@ use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
 use crate::report::summary::Tally;
 use crate::report::terminal::Terminal;
-use crate::run::{Ending, Machine, OutputEstimate, Rules};
+use crate::run::{Concurrency, Ending, Machine, OutputEstimate, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::standin;
 use crate::write::target::{self, Outputs};
 
 /// The most requests in flight with `concurrency = "auto"`.
-const AUTO_CONCURRENCY: usize = 512;
+const AUTO_CONCURRENCY: usize = 2_000;
 /// Open files that are not connections: outputs being written, the store, the terminal.
 const OTHER_FILES: usize = 64;
 
@@ -40,7 +41,17 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
     start_log(args.verbose);
     let deadline = ends_at(args.until.as_deref(), args.run_for, &clock.now(), &Local)?;
     let terminal = Terminal::new(args.verbosity(), std::io::stderr().is_terminal(), prepared.settings.limits, clock);
-    let mut watcher = Watcher { terminal, json: args.json, price: None, cost_usd: 0.0 };
+    let mut watcher = Watcher {
+        terminal,
+        json: args.json,
+        price: None,
+        cost_usd: 0.0,
+        limits: prepared.settings.limits,
+        usage_every: prepared.settings.usage_every,
+        answers: 0,
+        latest: None,
+        warned: Vec::new(),
+    };
     let result = Run { args, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
     watcher.terminal.end();
     result
@@ -115,7 +126,7 @@ impl Run<'_> {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    fn send(&mut self, plan: Plan, store: SqliteStore, found: Found) -> Result<Exit, Failure> {
+    fn send(&mut self, plan: Plan, mut store: SqliteStore, found: Found) -> Result<Exit, Failure> {
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.price = self.prepared.price(self.clock.now().wall);
@@ -137,6 +148,11 @@ impl Run<'_> {
             model: settings.template.model.clone(),
             concurrency,
         });
+        let now = self.clock.now();
+        // What our own stand-in does says nothing of a server.
+        let endpoint = (!self.args.offline).then(|| self.prepared.endpoint());
+        let learned = endpoint.as_ref().map_or_else(|| Ok(Vec::new()), |endpoint| store.learned(endpoint))?;
+        let recent = if learned.is_empty() { Vec::new() } else { store.recent(&now)? };
         let io = Io {
             client: client(self.prepared, base_url, concurrency)?,
             template: Arc::new(settings.template.clone()),
@@ -146,21 +162,29 @@ impl Run<'_> {
             prompts: settings.prompts.clone(),
             outputs: settings.outputs.clone(),
             store,
+            endpoint,
             clock: self.clock,
         };
-        // TODO(machine): hand the deadline to the rules.
-        let deadline: Option<Mono> = self.deadline;
-        let _ = deadline;
         let rules = Rules {
-            concurrency,
+            concurrency: match settings.concurrency {
+                config::Concurrency::Auto => Concurrency::Auto(concurrency),
+                _ => Concurrency::Fixed(concurrency),
+            },
+            // Our own stand-in is known.
+            soft_start: !self.args.offline,
             attempts: settings.attempts,
             max_output_tokens: settings.template.max_output_tokens,
             on_day_limit: settings.on_day_limit,
+            on_quota: settings.on_quota,
+            quota_wait: settings.quota_wait,
+            give_up_after: settings.give_up_after,
+            deadline: self.deadline,
             limits: settings.limits,
         };
         let estimate = OutputEstimate::from_latest(found.latest_output_tokens);
         let mut plan = plan;
-        let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, fastrand::u64(..));
+        let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
+        let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
         let Driven { ending, machine, store } = runtime.block_on(async {
             let interrupts = interrupts().map_err(Failure::Runtime)?;
@@ -187,11 +211,11 @@ impl Run<'_> {
         let ends = if self.args.offline { 2 } else { 1 };
         let most = files.saturating_sub(OTHER_FILES).max(ends) / ends;
         match self.prepared.settings.concurrency {
-            Concurrency::Auto => AUTO_CONCURRENCY,
-            Concurrency::Conservative => 4,
-            Concurrency::Moderate => 32,
-            Concurrency::Aggressive => 256,
-            Concurrency::Fixed(number) => number.get(),
+            config::Concurrency::Auto => AUTO_CONCURRENCY,
+            config::Concurrency::Conservative => 4,
+            config::Concurrency::Moderate => 32,
+            config::Concurrency::Aggressive => 256,
+            config::Concurrency::Fixed(number) => number.get(),
         }
         .min(most)
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::admit::limits::{LimitName, Limits};
 use crate::admit::usage_md::Face;
 use crate::drive::Watch;
 use crate::plan::price::Price;
@@ -17,6 +18,16 @@ pub(super) struct Watcher {
     pub(super) price: Option<Price>,
     /// What the answers cost so far, in US dollars: request by request, because a long one has a dearer rate.
     pub(super) cost_usd: f64,
+    /// The limits, of which little may be left.
+    pub(super) limits: Limits,
+    /// After how many answers a line of usage is told; `None` for never.
+    pub(super) usage_every: Option<u64>,
+    /// Answers of this run.
+    pub(super) answers: usize,
+    /// The latest counters.
+    pub(super) latest: Option<Face>,
+    /// Limits that were said to be nearly used up.
+    pub(super) warned: Vec<LimitName>,
 }
 
 impl Watcher {
@@ -28,13 +39,41 @@ impl Watcher {
     }
 
     fn json_line(&mut self, event: &Event) {
-        let written = serde_json::to_string(event)
-            .map_err(io::Error::from)
-            .and_then(|line| writeln!(io::stdout().lock(), "{line}"));
-        if let Err(error) = written {
+        if let Err(error) = writeln!(io::stdout().lock(), "{}", event.to_json()) {
             // The reader has gone away; the run, which costs money, is worth more than its report.
             self.json = false;
             self.terminal.say(&format!("warning: the events cannot be written to standard output any more: {error}"));
+        }
+    }
+}
+
+impl Watcher {
+    fn tell_usage(&mut self) {
+        let due = self.usage_every.is_some_and(|every| (self.answers as u64).is_multiple_of(every));
+        if let (true, Some(face)) = (due, self.latest) {
+            self.tell(&Event::Usage {
+                answers: self.answers,
+                tokens_within_min: face.minute.tokens,
+                requests_within_min: face.minute.requests,
+                tokens_within_day: face.day_tokens,
+            });
+        }
+    }
+
+    /// Says once of each limit that less than a tenth of it is left.
+    fn warn_of_little(&mut self, face: Face) {
+        for (limit, used) in [
+            (LimitName::TokensPerMinute, face.minute.tokens),
+            (LimitName::RequestsPerMinute, face.minute.requests),
+            (LimitName::TokensPerDay, face.day_tokens),
+        ] {
+            let most = self.limits.day_most(limit).or(self.limits.of(limit));
+            if let Some(most) = most.filter(|most| used > most - most / 10)
+                && !self.warned.contains(&limit)
+            {
+                self.warned.push(limit);
+                self.tell(&Event::LimitNearlyUsed { limit, used, most });
+            }
         }
     }
 }
@@ -44,11 +83,18 @@ impl Watch for Watcher {
         if let (Event::Done { usage, .. }, Some(price)) = (&event, &self.price) {
             self.cost_usd += price.cost_usd(*usage);
         }
+        let answered = matches!(event, Event::Done { .. });
         self.tell(&event);
+        if answered {
+            self.answers += 1;
+            self.tell_usage();
+        }
     }
 
     fn face(&mut self, face: Face) {
         self.terminal.face(face);
+        self.latest = Some(face);
+        self.warn_of_little(face);
     }
 
     fn tick(&mut self, progress: Progress<'_>) {

@@ -9,6 +9,7 @@ use super::keys::{self, SETTINGS};
 use super::layers::{Origin, Resolved, merge};
 use super::value::{self, Parsed, RawValue, unless_empty};
 use crate::admit::limits::Limits;
+use crate::admit::server::Pacing;
 use crate::model::{Api, RequestTemplate};
 use crate::source::priority::Priorities;
 use crate::source::range::Range;
@@ -47,17 +48,6 @@ pub enum OnQuota {
     Stop,
     /// Pause, and ask again from time to time.
     Wait,
-}
-
-/// How a minute's limit is spread over the minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pacing {
-    /// As bursts, and smoothly where the server turns out to enforce its limit in slices.
-    Auto,
-    /// What fits leaves at once.
-    Burst,
-    /// Evenly, in slices of a second.
-    Smooth,
 }
 
 /// Timeouts of one request, all over 0; the wait for admission is in none of them.

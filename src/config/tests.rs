@@ -97,7 +97,7 @@ fn the_defaults_are_the_contracts() {
     assert_eq!((settings.range.to_string(), &settings.only), ("1-100".to_owned(), &None));
     assert_eq!((settings.attempts, settings.concurrency, settings.split), (3, Concurrency::Auto, false));
     assert_eq!((settings.context_window, settings.on_day_limit), (None, OnDayLimit::Wait));
-    assert_eq!((settings.pacing, settings.on_quota), (Pacing::Auto, OnQuota::Stop));
+    assert_eq!((settings.pacing, settings.on_quota), (crate::admit::server::Pacing::Auto, OnQuota::Stop));
     let waits = (settings.quota_wait, settings.give_up_after);
     assert_eq!(waits, (Duration::from_secs(300), Duration::from_secs(1800)));
     assert_eq!((settings.usage_every, settings.priorities.is_empty()), (Some(100), true));

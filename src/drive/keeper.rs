@@ -5,13 +5,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
+use crate::admit::hint::LearnedLimit;
 use crate::atomic::sync_folder;
-use crate::clock::{Clock, Mono};
+use crate::clock::Clock;
 use crate::record::sqlite::SqliteStore;
-use crate::record::{Claim, Finished, Store};
+use crate::record::{Claim, Endpoint, Finished, Store};
 use crate::run::Input;
 
 /// `usage.md` is written at most this often while it changes, and looked at this often while it does not.
@@ -20,6 +22,8 @@ const FACE_EVERY: Duration = Duration::from_millis(250);
 enum Ask {
     Begin(Vec<Claim>),
     Finish(Vec<Finished>),
+    Learn(Vec<LearnedLimit>),
+    Note(DateTime<Utc>, String),
 }
 
 /// Keeps the store on its thread.
@@ -29,9 +33,16 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(store: SqliteStore, outputs: PathBuf, clock: Clock, back: UnboundedSender<Back>) -> Self {
+    pub(super) fn start(
+        store: SqliteStore,
+        outputs: PathBuf,
+        endpoint: Option<Endpoint>,
+        clock: Clock,
+        back: UnboundedSender<Back>,
+    ) -> Self {
         let (asks, queue) = channel();
-        let thread = thread::spawn(move || keep(store, &outputs, clock, &queue, &back));
+        let keeping = Keeping { store, outputs, endpoint, clock, notes: Vec::new() };
+        let thread = thread::spawn(move || keeping.keep(&queue, &back));
         Self { asks, thread }
     }
 
@@ -44,6 +55,16 @@ impl Keeper {
         let _ = self.asks.send(Ask::Finish(finished));
     }
 
+    /// Keeps what is known of the server's limits.
+    pub(super) fn learn(&self, limits: Vec<LearnedLimit>) {
+        let _ = self.asks.send(Ask::Learn(limits));
+    }
+
+    /// Journals an event, with others, a few times a second.
+    pub(super) fn note(&self, at: DateTime<Utc>, event: String) {
+        let _ = self.asks.send(Ask::Note(at, event));
+    }
+
     /// Lets the thread do what it was asked, and takes the store back.
     pub(super) fn stop(self) -> Option<SqliteStore> {
         drop(self.asks);
@@ -51,41 +72,78 @@ impl Keeper {
     }
 }
 
-fn keep(
-    mut store: SqliteStore,
-    outputs: &Path,
+/// The thread's own.
+struct Keeping {
+    store: SqliteStore,
+    outputs: PathBuf,
+    /// Whose limits are learned; `None` where they are not kept.
+    endpoint: Option<Endpoint>,
     clock: Clock,
-    queue: &Receiver<Ask>,
-    back: &UnboundedSender<Back>,
-) -> SqliteStore {
-    let mut next_face = clock.mono().plus(FACE_EVERY);
-    let mut face_is_ours = true;
-    loop {
-        let input = match queue.recv_timeout(clock.mono().until(next_face)) {
-            Ok(Ask::Begin(claims)) => match store.begin(&claims, &|| clock.now()) {
-                Ok(begun) => Some(Input::Begun(begun)),
-                Err(error) => Some(Input::StoreFailed(error.to_string())),
-            },
-            Ok(Ask::Finish(finished)) => Some(finish(&mut store, outputs, clock, finished)),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return store,
-        };
-        if let Some(input) = input {
-            // The loop ends before the keeper only when nobody waits for the answer.
-            let _ = back.send(Back::Input(input));
-        }
-        if face_is_ours && clock.mono() >= next_face {
-            match store.write_face(&clock.now()) {
-                Ok(face) => drop(back.send(Back::Face(face))),
-                Err(error) => {
-                    // Damaged by somebody while we run: it is left as it is, and refused at the next start.
-                    face_is_ours = false;
-                    let _ = back.send(Back::Warning(format!("{error}. This run goes on without writing it")));
+    /// Events that wait to be journalled.
+    notes: Vec<(DateTime<Utc>, String)>,
+}
+
+impl Keeping {
+    fn keep(mut self, queue: &Receiver<Ask>, back: &UnboundedSender<Back>) -> SqliteStore {
+        let clock = self.clock;
+        let mut next_face = clock.mono().plus(FACE_EVERY);
+        let mut face_is_ours = true;
+        loop {
+            let input = match queue.recv_timeout(clock.mono().until(next_face)) {
+                Ok(Ask::Begin(claims)) => match self.store.begin(&claims, &|| clock.now()) {
+                    Ok(begun) => Some(Input::Begun(begun)),
+                    Err(error) => Some(Input::StoreFailed(error.to_string())),
+                },
+                Ok(Ask::Finish(finished)) => Some(finish(&mut self.store, &self.outputs, clock, finished)),
+                Ok(Ask::Learn(limits)) => {
+                    self.learn(&limits, back);
+                    None
+                }
+                Ok(Ask::Note(at, event)) => {
+                    self.notes.push((at, event));
+                    None
+                }
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write_notes(back);
+                    return self.store;
+                }
+            };
+            if let Some(input) = input {
+                // The loop ends before the keeper only when nobody waits for the answer.
+                let _ = back.send(Back::Input(input));
+            }
+            if clock.mono() < next_face {
+                continue;
+            }
+            self.write_notes(back);
+            if face_is_ours {
+                match self.store.write_face(&clock.now()) {
+                    Ok(face) => drop(back.send(Back::Face(face))),
+                    Err(error) => {
+                        // Damaged by somebody while we run: it is left as it is, and refused at the next start.
+                        face_is_ours = false;
+                        let _ = back.send(Back::Warning(format!("{error}. This run goes on without writing it")));
+                    }
                 }
             }
             next_face = clock.mono().plus(FACE_EVERY);
-        } else if !face_is_ours {
-            next_face = Mono(u64::MAX);
+        }
+    }
+
+    /// Dies before it: a later run learns it anew.
+    fn learn(&mut self, limits: &[LearnedLimit], back: &UnboundedSender<Back>) {
+        if let Some(endpoint) = &self.endpoint
+            && let Err(error) = self.store.learn(endpoint, limits)
+        {
+            let _ = back.send(Back::Warning(format!("what is known of the server's limits is not kept: {error}")));
+        }
+    }
+
+    /// The journal of waits, hints and cuts is for people: a run goes on without it.
+    fn write_notes(&mut self, back: &UnboundedSender<Back>) {
+        if let Err(error) = self.store.note(&std::mem::take(&mut self.notes)) {
+            let _ = back.send(Back::Warning(format!("the run's waits are not journalled: {error}")));
         }
     }
 }

@@ -14,10 +14,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{Id, JoinSet};
 
+use crate::admit::hint::ServerHint;
 use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
 use crate::count::Tokenizer;
 use crate::model::{RequestTemplate, Secret, Usage};
+use crate::record::Endpoint;
 use crate::record::entry::Fingerprinter;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
@@ -26,6 +28,7 @@ use crate::run::{Action, Doom, Ending, Input, JobIndex, Machine};
 use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
 use crate::send::client::Client;
+use crate::send::hints;
 use disk::Disk;
 use keeper::Keeper;
 
@@ -50,6 +53,8 @@ pub struct Io {
     pub outputs: PathBuf,
     /// Ledger and journal.
     pub store: SqliteStore,
+    /// Whose limits are learned and kept; `None` for the stand-in.
+    pub endpoint: Option<Endpoint>,
     /// The clocks.
     pub clock: Clock,
 }
@@ -90,11 +95,11 @@ pub async fn drive(
     mut interrupts: UnboundedReceiver<()>,
     watch: &mut dyn Watch,
 ) -> Driven {
-    let Io { client, template, fingerprinter, tokenizer, key, prompts, outputs, store, clock } = io;
+    let Io { client, template, fingerprinter, tokenizer, key, prompts, outputs, store, endpoint, clock } = io;
     let (back, mut came) = unbounded_channel();
-    let keeper = Keeper::start(store, outputs.clone(), clock, back.clone());
+    let keeper = Keeper::start(store, outputs.clone(), endpoint, clock, back.clone());
     let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, back);
-    let mut requests: JoinSet<(JobIndex, Verdict)> = JoinSet::new();
+    let mut requests: JoinSet<(JobIndex, Verdict, Vec<ServerHint>)> = JoinSet::new();
     let mut sent: HashMap<Id, JobIndex> = HashMap::new();
     let mut wake: Option<Mono> = None;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -112,8 +117,14 @@ pub async fn drive(
                         disk.read(job, planned.prompt, planned.fingerprint);
                     }
                     Action::Write(job, content) => disk.write(job, machine.jobs()[job as usize].prompt, content),
+                    Action::Learn(limits) => keeper.learn(limits),
                     Action::WakeAt(at) => wake = Some(at),
-                    Action::Say(event) => watch.event(event),
+                    Action::Say(event) => {
+                        if event.is_noted() {
+                            keeper.note(clock.now().wall, event.to_json());
+                        }
+                        watch.event(event);
+                    }
                     Action::End(ending) => {
                         requests.abort_all();
                         let store = keeper.stop();
@@ -132,15 +143,17 @@ pub async fn drive(
                     let (key, prompt) = (key.clone(), machine.jobs()[job as usize].prompt);
                     let task = requests.spawn(async move {
                         let heard = client.ask(body).await;
-                        let verdict = classify(api, heard.as_ref(), clock.now().wall);
+                        let wall = clock.now().wall;
+                        let verdict = classify(api, heard.as_ref(), wall);
+                        let hints = heard.as_ref().map(|reply| hints::of_reply(reply, wall)).unwrap_or_default();
                         let status = heard.as_ref().map_or(0, |reply| reply.status);
                         tracing::debug!(%prompt, status, "heard");
-                        (job, tidied(verdict, input_tokens, tokenizer, key.as_ref()))
+                        (job, tidied(verdict, input_tokens, tokenizer, key.as_ref()), hints)
                     });
                     sent.insert(task.id(), job);
                     None
                 }
-                Back::Ready(job, Err(doom)) => Some(Input::Heard(job, not_sent(doom))),
+                Back::Ready(job, Err(doom)) => Some(Input::Heard(job, not_sent(doom), Vec::new())),
                 Back::Face(face) => {
                     watch.face(face);
                     None
@@ -151,12 +164,12 @@ pub async fn drive(
                 }
             },
             Some(ended) = requests.join_next_with_id() => match ended {
-                Ok((id, (job, verdict))) => {
+                Ok((id, (job, verdict, hints))) => {
                     sent.remove(&id);
-                    Some(Input::Heard(job, verdict))
+                    Some(Input::Heard(job, verdict, hints))
                 }
                 // A panic in a task is an attempt of unknown fate, not the end of the run.
-                Err(error) => sent.remove(&error.id()).map(|job| Input::Heard(job, broken(&error))),
+                Err(error) => sent.remove(&error.id()).map(|job| Input::Heard(job, broken(&error), Vec::new())),
             },
             Some(()) = interrupts.recv() => Some(Input::Interrupt),
             _ = ticks.tick() => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::entry::{Known, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
@@ -30,6 +30,11 @@ impl MemoryStore {
     pub fn start_run(&mut self) -> Vec<PromptId> {
         let rows = std::mem::take(&mut self.rows);
         rows.into_iter().filter(|(_, status)| *status == Status::Sending).map(|(prompt, _)| prompt).collect()
+    }
+
+    /// What was admitted in the window, in order.
+    pub fn recent(&self) -> impl Iterator<Item = (Mono, Amount)> + '_ {
+        self.ledger.recent()
     }
 
     /// What is known of the prompts that have ended.

@@ -1,13 +1,14 @@
 //! What happens in a run, for whoever watches: the bar, the JSON lines, the log.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::summary::Summary;
+use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::LimitName;
+use crate::clock::Mono;
 use crate::model::{PromptId, Usage};
+use crate::run::Cause;
 use crate::send::answer::Finish;
 
 /// One thing that has happened. In `--json` it is one line, `{"event": "done", ...}`.
@@ -90,6 +91,72 @@ pub enum Event {
         /// How long.
         seconds: f64,
     },
+    /// A limit of the server is new, or has changed.
+    LimitLearned {
+        /// The limit.
+        limit: LearnedLimit,
+    },
+    /// The server refused what should have fitted: the rate is cut to this.
+    RateCut {
+        /// What is kept to from now on.
+        limit: LearnedLimit,
+    },
+    /// Less than a tenth of a limit of the server is left.
+    NearlyUsed {
+        /// The limit.
+        limit: LearnedLimit,
+        /// What is left of it.
+        left: u64,
+    },
+    /// The server fails, or the account is used up: nothing is sent but a probe at this moment.
+    Paused {
+        /// Which of the two.
+        cause: Cause,
+        /// The error class.
+        class: &'static str,
+        /// What happened.
+        message: String,
+        /// How long until the probe.
+        seconds: f64,
+        /// When it leaves, by the wall clock.
+        until: DateTime<Utc>,
+    },
+    /// A probe was answered: the run goes on, softly.
+    Resumed {
+        /// What is over.
+        cause: Cause,
+    },
+    /// The number of requests in flight binds, and not a limit; told once.
+    ConcurrencyBinds {
+        /// How many are in flight.
+        concurrency: usize,
+        /// Whether that was found by itself.
+        automatic: bool,
+        /// How many the limits would let be in flight.
+        needed: usize,
+        /// Mean seconds of an answer.
+        latency_seconds: f64,
+    },
+    /// Less than a tenth of a limit that is set is left; told once for each.
+    LimitNearlyUsed {
+        /// The limit.
+        limit: LimitName,
+        /// What is used of it.
+        used: u64,
+        /// Its size, with the share at which a day pauses.
+        most: u64,
+    },
+    /// What is used of the limits; told every so many answers.
+    Usage {
+        /// Answers of this run so far.
+        answers: usize,
+        /// Tokens in the window that ends now.
+        tokens_within_min: u64,
+        /// Requests in the window that ends now.
+        requests_within_min: u64,
+        /// Tokens in the local day.
+        tokens_within_day: u64,
+    },
     /// Nothing more is sent before a moment.
     Waiting {
         /// What for.
@@ -110,21 +177,78 @@ pub enum Event {
     Summary(Summary),
 }
 
-/// What a wait is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitFor {
-    /// Room under a limit.
-    Limit(LimitName),
-    /// The end of a pause that the server asked for.
-    Server,
-}
-
-impl fmt::Display for WaitFor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Event {
+    /// Whether the journal keeps it: waits, hints and cuts, and what they lead to.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
         match self {
-            Self::Limit(limit) => limit.fmt(f),
-            Self::Server => f.write_str("the server's rate limit"),
+            Self::Throttled { .. }
+            | Self::LimitLearned { .. }
+            | Self::RateCut { .. }
+            | Self::NearlyUsed { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::ConcurrencyBinds { .. }
+            | Self::Waiting { .. }
+            | Self::Stopping { .. } => true,
+            Self::Started { .. }
+            | Self::Warning { .. }
+            | Self::Batch { .. }
+            | Self::Done { .. }
+            | Self::Failed { .. }
+            | Self::Retrying { .. }
+            | Self::LimitNearlyUsed { .. }
+            | Self::Usage { .. }
+            | Self::Summary(_) => false,
         }
     }
+
+    /// One line of JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Its keys are strings and its numbers finite, so it cannot fail; an error would be seen where it is read.
+        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"event\":\"error\",\"message\":\"{error}\"}}"))
+    }
+}
+
+/// What a wait is for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    /// Room under a limit that is set.
+    Limit(LimitName),
+    /// Room under a limit of the server, as far as it is known.
+    ServerLimit(LearnedLimit),
+    /// The end of a pause after a 429.
+    Server,
+    /// The first answers of a server that is not known, or that has just come back.
+    FirstAnswers,
+    /// Answers: as many requests as may be are in flight.
+    Answers,
+    /// The server or the network, which fails.
+    Outage,
+    /// The account, which is used up.
+    Account,
+}
+
+impl WaitFor {
+    /// Whether it is the same wait to a person: a limit of the server stays the same when its size is corrected.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ServerLimit(one), Self::ServerLimit(other)) => {
+                (one.unit, &one.group, one.window) == (other.unit, &other.group, other.window)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// What keeps the next request back at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binds {
+    /// What.
+    pub what: WaitFor,
+    /// Until when, as far as that is known.
+    pub until: Option<Mono>,
 }

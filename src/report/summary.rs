@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::Usage;
+use crate::report::event::Binds;
 use crate::send::answer::Finish;
 
 /// Counts of what this run did.
@@ -68,6 +69,8 @@ pub struct Progress<'a> {
     pub in_flight: usize,
     /// What it has done.
     pub tally: &'a Tally,
+    /// What keeps the next request back; `None` where nothing does.
+    pub binds: Option<&'a Binds>,
 }
 
 /// How a run ended: every selected prompt is in one of four counts.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::event::{Event, WaitFor};
-use super::format::{count, counted, span};
+use super::event::{Binds, Event, WaitFor};
+use super::format::{count, counted, server_limit, span};
 use super::summary::Progress;
 use crate::admit::limits::Limits;
 use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
 use crate::model::PromptId;
+use crate::run::Cause;
 use crate::send::answer::Finish;
 
 /// Between two lines of progress where there is no bar.
@@ -44,8 +45,6 @@ pub struct Terminal {
     started: Mono,
     next_line: Mono,
     face: Option<Face>,
-    /// What is waited for, and until when.
-    waiting: Option<(String, Mono)>,
 }
 
 impl Terminal {
@@ -61,7 +60,7 @@ impl Terminal {
             bar.set_style(style);
             bar
         });
-        Self { verbosity, bar, limits, clock, started, next_line: started.plus(LINE_EVERY), face: None, waiting: None }
+        Self { verbosity, bar, limits, clock, started, next_line: started.plus(LINE_EVERY), face: None }
     }
 
     /// Says something that is worth a line.
@@ -87,9 +86,6 @@ impl Terminal {
     /// Shows how far the run is.
     pub fn tick(&mut self, progress: Progress<'_>) {
         let now = self.clock.mono();
-        if self.waiting.as_ref().is_some_and(|(_, until)| *until <= now) {
-            self.waiting = None;
-        }
         if let Some(bar) = &self.bar {
             let tally = progress.tally;
             bar.set_length(progress.jobs as u64);
@@ -107,8 +103,13 @@ impl Terminal {
         let ended = tally.done + tally.failed;
         let mut parts = Vec::new();
         // What matters most stands first: a narrow terminal cuts the end.
-        match &self.waiting {
-            Some((what, until)) => parts.push(format!("waiting {} for {what}", span(now.until(*until)))),
+        match progress.binds {
+            Some(Binds { what, until: Some(until) }) => {
+                parts.push(format!("waiting {} for {}", span(now.until(*until)), wait_for_what(what, &self.limits)));
+            }
+            Some(Binds { what, until: None }) => {
+                parts.push(format!("waiting for {}", wait_for_what(what, &self.limits)));
+            }
             None if ended > 0 && ended < progress.jobs => {
                 let elapsed = self.started.until(now);
                 #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
@@ -130,12 +131,6 @@ impl Terminal {
 
     /// Tells of an event, if the verbosity asks for it.
     pub fn event(&mut self, event: &Event) {
-        if let Event::Waiting { wait_for, seconds, .. } = event {
-            self.waiting = Some((
-                wait_for_what(*wait_for, &self.limits),
-                self.clock.mono().plus(Duration::from_secs_f64(*seconds)),
-            ));
-        }
         if let Some((from, line)) = self.line(event)
             && self.verbosity >= from
         {
@@ -197,10 +192,58 @@ impl Terminal {
                     verbosity,
                     format!(
                         "waiting {pause} for {}, until {}",
-                        wait_for_what(*wait_for, &self.limits),
+                        wait_for_what(wait_for, &self.limits),
                         clock_time(*until)
                     ),
                 )
+            }
+            Event::LimitLearned { limit } => {
+                (Verbosity::Verbose, format!("the server allows {} ({})", server_limit(limit), limit.source))
+            }
+            Event::RateCut { limit } => (
+                Verbosity::Normal,
+                format!("the server takes less than it says: going on with {}", server_limit(limit)),
+            ),
+            Event::NearlyUsed { limit, left } => {
+                let line = format!("warning: {} left of the server's {}", count(*left), server_limit(limit));
+                (Verbosity::Quiet, line)
+            }
+            Event::Paused { cause, class, message, seconds, until } => {
+                let (what, pause) = (caused_by(*cause), span(Duration::from_secs_f64(*seconds)));
+                let line = format!("{what}: {class}: {message}; asking again in {pause}, at {}", clock_time(*until));
+                (Verbosity::Quiet, line)
+            }
+            Event::Resumed { cause } => (Verbosity::Quiet, format!("{}: over, going on", caused_by(*cause))),
+            Event::ConcurrencyBinds { concurrency, automatic, needed, latency_seconds } => {
+                let which = if *automatic { "the most that are opened by themselves" } else { "as set" };
+                let latency = span(Duration::from_secs_f64(*latency_seconds));
+                let line = format!(
+                    "{} requests in flight ({which}) bind, not a limit: answers take {latency}, and the limits would let {} be in flight (--concurrency {needed})",
+                    count(*concurrency as u64),
+                    count(*needed as u64)
+                );
+                (Verbosity::Normal, line)
+            }
+            Event::LimitNearlyUsed { limit, used, most } => {
+                // A minute's limit is there to be used; a day's is gone until midnight.
+                let verbosity = if limit.is_daily() { Verbosity::Quiet } else { Verbosity::Normal };
+                let line =
+                    format!("warning: less than a tenth of {limit} is left: {} of {} used", count(*used), count(*most));
+                (verbosity, line)
+            }
+            Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day } => {
+                let of = |most: Option<u64>| most.map_or(String::new(), |most| format!(" of {}", count(most)));
+                let line = format!(
+                    "{}: {}{} tokens and {}{} requests in this minute, {}{} tokens today",
+                    counted(*answers, "answer"),
+                    count(*tokens_within_min),
+                    of(self.limits.tokens_per_minute),
+                    count(*requests_within_min),
+                    of(self.limits.requests_per_minute),
+                    count(*tokens_within_day),
+                    of(self.limits.tokens_per_day),
+                );
+                (Verbosity::Normal, line)
             }
             Event::Stopping { reason, in_flight } => {
                 (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
@@ -210,14 +253,32 @@ impl Terminal {
     }
 }
 
+fn caused_by(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Outage => "the server fails",
+        Cause::Quota => "the account is used up",
+    }
+}
+
 fn failed(prompt: PromptId, class: &str, message: &str) -> String {
     format!("prompt {prompt} failed: {class}: {message}")
 }
 
-fn wait_for_what(wait_for: WaitFor, limits: &Limits) -> String {
+fn wait_for_what(wait_for: &WaitFor, limits: &Limits) -> String {
     match wait_for {
-        WaitFor::Limit(limit) => limits.named(limit),
-        WaitFor::Server => "the server's rate limit".to_owned(),
+        WaitFor::Limit(limit) => {
+            let most = limits.of(*limit).map_or(String::new(), |most| format!(" of {}", count(most)));
+            format!("{limit}{most}")
+        }
+        WaitFor::ServerLimit(limit) => {
+            let learned = limit.learned.with_timezone(&Local).format("%H:%M");
+            format!("the server's {}, learned {learned} {}", server_limit(limit), limit.source)
+        }
+        WaitFor::Server => "the end of the server's pause".to_owned(),
+        WaitFor::FirstAnswers => "the first answers of a server whose limits are not known".to_owned(),
+        WaitFor::Answers => "answers: as many requests as may be are in flight".to_owned(),
+        WaitFor::Outage => "the server, which fails".to_owned(),
+        WaitFor::Account => "the account, which is used up".to_owned(),
     }
 }
 

@@ -2,25 +2,21 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
-use std::time::Duration;
 
+use super::admission::Told;
+use super::breaker::Breaker;
+use super::in_flight::InFlight;
+use super::outcome::Held;
+use super::soft_start::SoftStart;
 use super::throttle::Throttle;
-use super::{Action, Doom, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
-use crate::admit::ledger::Wait;
+use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
+use crate::admit::server::{ServerLimits, Ticket};
 use crate::clock::{Mono, Now};
-use crate::config::OnDayLimit;
 use crate::model::Usage;
-use crate::record::{Begun, Claim, Finished, Refusal, Reservation, Settlement};
-use crate::report::event::{Event, WaitFor};
+use crate::record::{Finished, Reservation, Settlement};
+use crate::report::event::{Binds, Event};
 use crate::report::summary::{Progress, Tally};
 use crate::send::answer::Finish;
-
-/// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
-const RECHECK: Duration = Duration::from_secs(1);
-/// The same for a day's limit.
-const RECHECK_DAY: Duration = Duration::from_secs(10);
-/// A wait that moves by less than this is not told again.
-const SAME_WAIT: Duration = Duration::from_secs(5);
 
 /// Brings a list of jobs to their ends.
 #[derive(Debug)]
@@ -31,7 +27,7 @@ pub struct Machine {
     pub(super) random: fastrand::Rng,
 
     /// Jobs before this one have been taken at least once.
-    cursor: usize,
+    pub(super) cursor: usize,
     /// Jobs taken before that may be sent now; they go first.
     pub(super) ready: BTreeSet<JobIndex>,
     /// Jobs that back off.
@@ -52,11 +48,25 @@ pub struct Machine {
     /// Ends that wait for the store.
     pub(super) finished: Vec<(Finished, Recorded)>,
 
+    /// What is known of the server's own limits.
+    pub(super) server: ServerLimits,
     pub(super) throttle: Throttle,
-    pub(super) blocked: Option<Blocked>,
-    told: Option<(WaitFor, Mono)>,
+    pub(super) soft_start: SoftStart,
+    pub(super) breaker: Breaker,
+    pub(super) in_flight_bound: InFlight,
+    /// Failures that are final unless the server turns out to fail.
+    pub(super) held: Vec<Held>,
+    /// The ledger said "not before": when it is asked again.
+    pub(super) blocked: Option<Mono>,
+    /// When anything else that is waited for may be over.
+    pub(super) next_try: Option<Mono>,
+    /// What keeps the next request back.
+    pub(super) binds: Option<Binds>,
+    pub(super) told: Option<Told>,
+    pub(super) concurrency_told: bool,
+    pub(super) mean_input_tokens: u64,
 
-    batch: u32,
+    pub(super) batch: u32,
     pub(super) open_in_batch: Vec<usize>,
     pub(super) open: usize,
     pub(super) tally: Tally,
@@ -70,15 +80,9 @@ pub(super) struct Tries {
     pub(super) failed: u32,
 }
 
-/// Admission said "not before".
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Blocked {
-    ask_again: Mono,
-}
-
 #[derive(Debug)]
 pub(super) enum Active {
-    Sending(Reservation),
+    Sending(Reservation, Ticket),
     Writing { settled: Option<Settlement>, end: End },
 }
 
@@ -100,14 +104,16 @@ pub(super) enum Recorded {
         message: String,
     },
     Kept(Usage),
+    /// Nothing yet: it may be final.
+    Held(JobIndex),
     /// It may be begun again from this moment on.
     Again(JobIndex, Mono),
 }
 
 impl Machine {
-    /// A run of `jobs`, in their order. `seed` gives the jitter.
+    /// A run of `jobs`, in their order, against a server of which `server` is known. `seed` gives the jitter.
     #[must_use]
-    pub fn new(jobs: Vec<Job>, rules: Rules, estimate: OutputEstimate, seed: u64) -> Self {
+    pub fn new(jobs: Vec<Job>, rules: Rules, estimate: OutputEstimate, server: ServerLimits, seed: u64) -> Self {
         let batches = jobs.last().map_or(0, |job| job.batch as usize + 1);
         let mut open_in_batch = vec![0; batches];
         for job in &jobs {
@@ -116,7 +122,10 @@ impl Machine {
             }
         }
         let open = jobs.len();
+        let input_tokens: u64 = jobs.iter().map(|job| job.input_tokens).sum();
         Self {
+            in_flight_bound: InFlight::new(rules.concurrency),
+            mean_input_tokens: input_tokens / (open as u64).max(1),
             rules,
             jobs,
             estimate,
@@ -131,9 +140,16 @@ impl Machine {
             settled_since: false,
             recording: None,
             finished: Vec::new(),
+            server,
             throttle: Throttle::default(),
+            soft_start: SoftStart::default(),
+            breaker: Breaker::default(),
+            held: Vec::new(),
             blocked: None,
+            next_try: None,
+            binds: None,
             told: None,
+            concurrency_told: false,
             batch: 0,
             open_in_batch,
             open,
@@ -158,7 +174,7 @@ impl Machine {
     /// How far the run is.
     #[must_use]
     pub fn progress(&self) -> Progress<'_> {
-        Progress { jobs: self.jobs.len(), in_flight: self.in_flight, tally: &self.tally }
+        Progress { jobs: self.jobs.len(), in_flight: self.in_flight, tally: &self.tally, binds: self.binds.as_ref() }
     }
 
     /// Takes in what has happened at `now`, and says what to do.
@@ -169,10 +185,10 @@ impl Machine {
             return actions;
         }
         match input {
-            Input::Start => self.start(&mut actions),
+            Input::Start => self.start(now, &mut actions),
             Input::Wake => {}
             Input::Begun(begun) => self.begun(now, begun, &mut actions),
-            Input::Heard(job, verdict) => self.heard(now, job, verdict, &mut actions),
+            Input::Heard(job, verdict, hints) => self.heard(now, job, verdict, &hints, &mut actions),
             Input::Written(job, result) => self.written(job, result, &mut actions),
             Input::Recorded => self.recorded(&mut actions),
             Input::StoreFailed(message) => self.store_failed(message, &mut actions),
@@ -203,6 +219,13 @@ impl Machine {
             self.recording = Some(recorded);
             actions.push(Action::Finish(finished));
         }
+        self.end_held(actions);
+        if self.stopping.is_none() && self.rules.deadline.is_some_and(|deadline| deadline <= now.mono) && self.open > 0
+        {
+            let reason = "the time that the run was given is over".to_owned();
+            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight }));
+            self.stopping = Some(Ending::Deadline);
+        }
         if self.stopping.is_none() {
             self.wake_delayed(now);
             self.next_batch(actions);
@@ -213,13 +236,16 @@ impl Machine {
         if idle && (self.open == 0 || self.stopping.is_some()) {
             self.ended = true;
             actions.push(Action::End(self.stopping.take().unwrap_or(Ending::Complete)));
-        } else if let Some(at) = self.next_wake(now) {
+        } else if let Some(at) = self.next_wake() {
             actions.push(Action::WakeAt(at));
         }
     }
 
     /// Prompts that cannot be sent fail at once, whatever the others wait for.
-    fn start(&mut self, actions: &mut Vec<Action>) {
+    fn start(&mut self, now: &Now, actions: &mut Vec<Action>) {
+        if self.rules.soft_start && !self.server.is_known() {
+            self.soft_start.begin(self.jobs.len(), now.mono);
+        }
         for index in 0..self.jobs.len() {
             if let Some(doom) = self.jobs[index].doomed.clone() {
                 self.write_error(to_index(index), None, Usage::default(), doom.class, doom.message, actions);
@@ -263,147 +289,17 @@ impl Machine {
         }
     }
 
-    /// Claims as much as may be in flight; the store admits what fits.
-    fn begin(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        if self.claimed.is_some() || self.blocked.is_some_and(|blocked| now.mono < blocked.ask_again) {
-            return;
-        }
-        if let Some(until) = self.throttle.until(now.mono) {
-            if self.has_ready() {
-                self.tell_wait(now, WaitFor::Server, until, actions);
-            }
-            return;
-        }
-        self.blocked = None;
-        let mut claimed = Vec::new();
-        while self.in_flight + claimed.len() < self.rules.concurrency
-            && let Some(job) = self.take_ready()
-        {
-            claimed.push(job);
-        }
-        if !claimed.is_empty() {
-            actions.push(Action::Begin(claimed.iter().map(|&job| self.claim(job)).collect()));
-            self.claimed = Some(claimed);
-            self.settled_since = false;
-        }
-    }
-
-    fn has_ready(&mut self) -> bool {
-        let next = self.take_ready();
-        next.is_some_and(|job| self.ready.insert(job))
-    }
-
-    /// The next job in order: those taken before come first.
-    fn take_ready(&mut self) -> Option<JobIndex> {
-        if let Some(job) = self.ready.pop_first() {
-            return Some(job);
-        }
-        while let Some(job) = self.jobs.get(self.cursor)
-            && job.batch <= self.batch
-        {
-            self.cursor += 1;
-            if job.doomed.is_none() {
-                return Some(to_index(self.cursor - 1));
-            }
-        }
-        None
-    }
-
-    fn claim(&self, index: JobIndex) -> Claim {
-        let job = &self.jobs[index as usize];
-        let expected = self.rules.max_output_tokens.unwrap_or_else(|| self.estimate.tokens());
-        let mut tokens = job.input_tokens.saturating_add(expected);
-        if self.rules.max_output_tokens.is_none() {
-            // An estimate is no reason to say that a prompt never fits.
-            let most =
-                [self.rules.limits.tokens_per_minute, self.rules.limits.tokens_per_day].into_iter().flatten().min();
-            tokens = most.map_or(tokens, |most| tokens.min(most.max(job.input_tokens)));
-        }
-        let attempt = self.tries.get(&index).map_or(0, |tries| tries.begun) + 1;
-        Claim { prompt: job.prompt, fingerprint: job.fingerprint, attempt, input_tokens: job.input_tokens, tokens }
-    }
-
-    fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {
-        let claimed = self.claimed.take().unwrap_or_default();
-        let admitted = begun.admitted.len();
-        // A stop or a pause that came while the store was asked holds for these too: they give their tokens back unsent.
-        let held = self.stopping.is_some() || self.throttle.until(now.mono).is_some();
-        for (&job, reservation) in claimed.iter().zip(begun.admitted) {
-            if held {
-                self.in_flight += 1;
-                self.again(job, Settlement { reservation, tokens: 0, heard: now.mono }, "not_sent", now.mono);
-                continue;
-            }
-            self.tries.entry(job).or_default().begun += 1;
-            self.active.insert(job, Active::Sending(reservation));
-            self.in_flight += 1;
-            self.tally.requests += 1;
-            actions.push(Action::Send(job));
-        }
-        let mut rest = claimed.into_iter().skip(admitted);
-        match begun.refused {
-            // Where amounts were settled since, it is asked again at once.
-            Some(Refusal::NotBefore(_)) if self.settled_since => {}
-            Some(Refusal::NotBefore(wait)) => self.block(now, wait, actions),
-            Some(Refusal::Never(too_large)) => {
-                if let Some(job) = rest.next() {
-                    let doom = Doom::too_large(&too_large);
-                    self.write_error(job, None, Usage::default(), doom.class, doom.message, actions);
-                }
-            }
-            None => {}
-        }
-        self.ready.extend(rest);
-    }
-
-    fn block(&mut self, now: &Now, wait: Wait, actions: &mut Vec<Action>) {
-        let daily = wait.limit.is_daily();
-        if daily && self.rules.on_day_limit == OnDayLimit::Exit {
-            if self.in_flight > 0 || self.recording.is_some() || !self.finished.is_empty() {
-                // What is under way may use less than was reserved for it; when it is settled, `recorded` asks again.
-                self.blocked = Some(Blocked { ask_again: wait.until.min(now.mono.plus(RECHECK_DAY)) });
-            } else if self.stopping.is_none() {
-                actions.push(Action::Say(Event::Stopping {
-                    reason: format!("{} is reached", wait.limit),
-                    in_flight: self.in_flight,
-                }));
-                self.stopping = Some(Ending::DayLimit);
-            }
-            return;
-        }
-        let recheck = if daily { RECHECK_DAY } else { RECHECK };
-        self.blocked = Some(Blocked { ask_again: wait.until.min(now.mono.plus(recheck)) });
-        self.tell_wait(now, WaitFor::Limit(wait.limit), wait.until, actions);
-    }
-
-    /// Tells of a wait once, and again only when it is for another limit or for a good deal longer.
-    fn tell_wait(&mut self, now: &Now, wait_for: WaitFor, until: Mono, actions: &mut Vec<Action>) {
-        let known = self.told.is_some_and(|(told, told_until)| {
-            told == wait_for && until <= told_until.plus(SAME_WAIT) && now.mono < told_until
-        });
-        if !known {
-            self.told = Some((wait_for, until));
-            let span = now.mono.until(until);
-            let until = now.wall + chrono::TimeDelta::from_std(span).unwrap_or_default();
-            actions.push(Action::Say(Event::Waiting { wait_for, seconds: span.as_secs_f64(), until }));
-        }
-    }
-
     /// The next moment at which something can change by itself.
-    fn next_wake(&mut self, now: &Now) -> Option<Mono> {
+    fn next_wake(&mut self) -> Option<Mono> {
         if self.stopping.is_some() {
             return None;
         }
         let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
-        let admission = if self.claimed.is_none() && self.has_ready() {
-            self.throttle.until(now.mono).or(self.blocked.map(|blocked| blocked.ask_again))
-        } else {
-            None
-        };
-        delayed.into_iter().chain(admission).min()
+        let admission = if self.claimed.is_none() && self.has_ready() { self.blocked.or(self.next_try) } else { None };
+        delayed.into_iter().chain(admission).chain(self.rules.deadline).min()
     }
 }
 
-fn to_index(place: usize) -> JobIndex {
+pub(super) fn to_index(place: usize) -> JobIndex {
     JobIndex::try_from(place).unwrap_or(JobIndex::MAX)
 }

@@ -7,18 +7,27 @@
 //! The order of effects for one attempt: `Begin` (reserve and journal) → `Send` → `Write` → `Finish` (journal and settle). The next step is asked for
 //! only when the one before it is reported as carried out.
 
+mod admission;
+mod breaker;
 mod estimate;
+mod in_flight;
 mod machine;
 mod outcome;
+mod soft_start;
 mod throttle;
 
+pub use breaker::Cause;
 pub use estimate::OutputEstimate;
+pub use in_flight::Concurrency;
 pub use machine::Machine;
 
+use std::time::Duration;
+
+use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
-use crate::config::OnDayLimit;
+use crate::config::{OnDayLimit, OnQuota};
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
 use crate::record::{Begun, Claim, Finished};
@@ -71,14 +80,24 @@ impl Doom {
 /// What a run keeps to.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The most requests in flight.
-    pub concurrency: usize,
-    /// How often a prompt is tried before it fails for good; throttled attempts do not count.
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// Whether a server whose limits are not known is met softly.
+    pub soft_start: bool,
+    /// How often a prompt is tried before it fails for good; attempts that were throttled, or that fell into an outage, do not count.
     pub attempts: u32,
     /// The most output tokens of an answer, where the request says so.
     pub max_output_tokens: Option<u64>,
     /// What a day limit does to the run.
     pub on_day_limit: OnDayLimit,
+    /// What an account that is used up does to the run.
+    pub on_quota: OnQuota,
+    /// How long such an account is left alone before it is asked for the first time; doubled each time, up to an hour.
+    pub quota_wait: Duration,
+    /// An outage of this length ends the run.
+    pub give_up_after: Duration,
+    /// When nothing more is sent.
+    pub deadline: Option<Mono>,
     /// The limits, for what a reservation may be at the most. The store admits.
     pub limits: Limits,
 }
@@ -92,8 +111,9 @@ pub enum Input {
     Wake,
     /// What `Begin` answered.
     Begun(Begun),
-    /// What came back for a `Send`. An answer's usage is filled in, counted where the server reported none.
-    Heard(JobIndex, Verdict),
+    /// What came back for a `Send`, with what it says of the server's limits. An answer's usage is filled in, counted where the server
+    /// reported none.
+    Heard(JobIndex, Verdict, Vec<ServerHint>),
     /// A `Write` was carried out.
     Written(JobIndex, Result<u64, Unwritten>),
     /// A `Finish` was carried out.
@@ -124,6 +144,8 @@ pub enum Action {
     Write(JobIndex, Content),
     /// Take the ends to the store, when the outputs' folder is flushed. Answered by `Recorded`; one is under way at a time.
     Finish(Vec<Finished>),
+    /// Keep what is known of the server's limits for later runs. Nothing waits for it.
+    Learn(Vec<LearnedLimit>),
     /// Give `Wake` at this moment; it replaces an earlier one.
     WakeAt(Mono),
     /// Tell whoever watches.
@@ -160,6 +182,15 @@ pub enum Ending {
         /// What the server says.
         message: String,
     },
+    /// The server, or the network, failed for as long as the rules bear.
+    Outage {
+        /// The error class of the latest failure.
+        class: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// The time that the run was given is over.
+    Deadline,
     /// A day limit is reached, and the run is not to wait.
     DayLimit,
     /// A person ended it.

@@ -2,23 +2,109 @@
 
 use std::cmp::Reverse;
 
+use super::breaker::{Cause, Judged};
 use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
+use crate::admit::hint::ServerHint;
+use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
+use crate::config::OnQuota;
 use crate::model::{PromptId, Usage};
 use crate::record::{Ended, Finished, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
+use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
 
+/// The last failure of a prompt, which may turn out to be the server's.
+#[derive(Debug)]
+pub(super) struct Held {
+    job: JobIndex,
+    sent: Mono,
+    class: &'static str,
+    message: String,
+    usage: Usage,
+    /// The end of the wait that the server asked for.
+    not_before: Mono,
+    /// The journal has the attempt's end; before that the prompt is not begun again.
+    journalled: bool,
+    /// It is the server's: it is tried again as soon as that is journalled.
+    released: bool,
+}
+
 impl Machine {
-    pub(super) fn heard(&mut self, now: &Now, job: JobIndex, verdict: Verdict, actions: &mut Vec<Action>) {
-        let Some(Active::Sending(reservation)) = self.active.remove(&job) else { return };
+    pub(super) fn heard(
+        &mut self,
+        now: &Now,
+        job: JobIndex,
+        verdict: Verdict,
+        hints: &[ServerHint],
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(Active::Sending(reservation, ticket)) = self.active.remove(&job) else { return };
+        self.soft_start.heard(ticket.sent, matches!(verdict, Verdict::Answer(_)), now.mono);
+        let outcome = self.outcome(now, job, &verdict, &ticket, actions);
+        for news in self.server.heard(ticket, hints, outcome, now) {
+            actions.push(Action::Say(match news {
+                News::Learned(limit) => Event::LimitLearned { limit },
+                News::Cut(limit) => Event::RateCut { limit },
+                News::NearlyUsed { limit, left } => Event::NearlyUsed { limit, left },
+            }));
+        }
+        if let Some(learned) = self.server.take_changed() {
+            actions.push(Action::Learn(learned));
+        }
         match verdict {
             Verdict::Answer(answer) => self.answered(now, job, reservation, answer, actions),
-            Verdict::Failure(failure) => self.failed(now, job, reservation, failure, actions),
+            Verdict::Failure(failure) => self.failed(now, job, reservation, ticket.sent, failure, actions),
         }
+    }
+
+    /// What a verdict says of the server: of its limits, and whether it is there.
+    fn outcome(
+        &mut self,
+        now: &Now,
+        job: JobIndex,
+        verdict: &Verdict,
+        ticket: &Ticket,
+        actions: &mut Vec<Action>,
+    ) -> Outcome {
+        let outcome = match verdict {
+            Verdict::Answer(_) => {
+                self.throttle.answered(ticket.sent);
+                self.in_flight_bound.answered(ticket.sent.until(now.mono));
+                Outcome::Admitted
+            }
+            Verdict::Failure(Failure { kind: Kind::Throttled, class, message, wait, .. }) => {
+                let signal = self.throttle.refused(ticket.sent, now.mono, *wait, self.random.f64());
+                if let Some(until) = self.throttle.until(now.mono) {
+                    self.soft_start.again(until);
+                    if signal {
+                        actions.push(Action::Say(Event::Throttled {
+                            prompt: self.jobs[job as usize].prompt,
+                            class,
+                            message: message.clone(),
+                            seconds: now.mono.until(until).as_secs_f64(),
+                        }));
+                    }
+                }
+                match *class {
+                    class::RATE_LIMITED => Outcome::Refused { signal },
+                    class::SLOW_DOWN => Outcome::SlowDown { signal },
+                    _ => Outcome::Other,
+                }
+            }
+            Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => Outcome::Other,
+            Verdict::Failure(_) => return Outcome::Other,
+        };
+        // Whatever it says, the server is there.
+        if let Some(cause) = self.breaker.answered(job, ticket.sent) {
+            self.soft_start.again(now.mono);
+            actions.push(Action::Say(Event::Resumed { cause }));
+        }
+        self.fail_held(ticket.sent, actions);
+        outcome
     }
 
     fn answered(
@@ -34,7 +120,6 @@ impl Machine {
         let input_tokens = self.jobs[job as usize].input_tokens;
         let usage =
             usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
-        self.throttle.answered(reservation.at());
         self.estimate.learn(usage.output_tokens);
         let settled = Some(Settlement { reservation, tokens: usage.total(), heard: now.mono });
         self.active.insert(job, Active::Writing { settled, end: End::Answered { usage, finish } });
@@ -46,6 +131,7 @@ impl Machine {
         now: &Now,
         job: JobIndex,
         reservation: Reservation,
+        sent: Mono,
         failure: Failure,
         actions: &mut Vec<Action>,
     ) {
@@ -59,45 +145,179 @@ impl Machine {
             self.tally.unknown_requests += 1;
             self.tally.unknown_tokens += spent;
         }
-        let began = reservation.at();
         let settled = Settlement { reservation, tokens: spent, heard: now.mono };
-        let prompt = self.jobs[job as usize].prompt;
+        let usage = usage.unwrap_or_default();
         match kind {
-            Kind::Prompt => self.write_error(job, Some(settled), usage.unwrap_or_default(), class, message, actions),
+            Kind::Prompt => self.write_error(job, Some(settled), usage, class, message, actions),
+            Kind::Run(RunStop::Quota) if self.rules.on_quota == OnQuota::Wait => {
+                let random = self.random.f64();
+                if let Some(probe) = self.breaker.used_up(job, now.mono, self.rules.quota_wait, random) {
+                    self.say_paused(now, Cause::Quota, class, message, probe, actions);
+                }
+                self.again(job, settled, class, now.mono);
+            }
             Kind::Run(stop) => {
                 self.again(job, settled, class, now.mono);
-                self.stop(stop, class, message, actions);
+                self.stop(Ending::Stopped { stop, class, message }, actions);
             }
             Kind::Throttled => {
                 self.tally.throttled += 1;
-                if self.throttle.refused(began, now.mono, wait, self.random.f64()) {
-                    let until = self.throttle.until(now.mono).unwrap_or(now.mono);
-                    actions.push(Action::Say(Event::Throttled {
-                        prompt,
-                        class,
-                        message,
-                        seconds: now.mono.until(until).as_secs_f64(),
-                    }));
-                }
                 self.again(job, settled, class, now.mono);
             }
             Kind::Transient | Kind::Unknown => {
-                let tries = self.tries.entry(job).or_default();
-                tries.failed += 1;
-                let failed = tries.failed;
-                if failed >= self.rules.attempts {
-                    let message =
-                        if failed > 1 { format!("{message} (attempt {failed} of {failed})") } else { message };
-                    self.write_error(job, Some(settled), usage.unwrap_or_default(), class, message, actions);
-                    return;
+                let unsent = class == class::CONNECTION && billed == Billed::No;
+                let random = self.random.f64();
+                let judged = self.breaker.failed(job, sent, unsent, now.mono, wait, random);
+                match judged {
+                    Judged::Opened { .. } | Judged::StillOpen { .. } => {
+                        self.again(job, settled, class, now.mono.plus(wait.unwrap_or_default()));
+                        self.outage(now, judged, class, message, actions);
+                    }
+                    Judged::Own | Judged::Suspected => {
+                        let own = judged == Judged::Own;
+                        let held = Held {
+                            job,
+                            sent,
+                            class,
+                            message,
+                            usage,
+                            not_before: now.mono.plus(wait.unwrap_or_default()),
+                            journalled: false,
+                            released: false,
+                        };
+                        self.tried(now, held, settled, wait, (own, unsent), actions);
+                    }
                 }
-                let pause = backoff(failed, wait, self.random.f64());
-                self.tally.retried += 1;
-                let (attempt, attempts) = (failed, self.rules.attempts);
-                let seconds = pause.as_secs_f64();
-                actions.push(Action::Say(Event::Retrying { prompt, class, message, attempt, attempts, seconds }));
-                self.again(job, settled, class, now.mono.plus(pause));
             }
+        }
+    }
+
+    /// An attempt has failed among others. It is tried again, unless it was the last one.
+    fn tried(
+        &mut self,
+        now: &Now,
+        mut failure: Held,
+        settled: Settlement,
+        wait: Option<std::time::Duration>,
+        (own, unsent): (bool, bool),
+        actions: &mut Vec<Action>,
+    ) {
+        let Held { job, class, .. } = failure;
+        let attempts = self.rules.attempts;
+        let tries = self.tries.entry(job).or_default();
+        let last = tries.failed + 1 >= attempts;
+        if last && own {
+            // The next thing that is heard of the server says whether it is this prompt's, or the beginning of an outage.
+            if attempts > 1 {
+                failure.message = format!("{} (attempt {attempts} of {attempts})", failure.message);
+            }
+            self.in_flight -= 1;
+            self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Held(job));
+            self.held.push(failure);
+            return;
+        }
+        if last || unsent {
+            self.breaker.spare();
+        } else {
+            tries.failed += 1;
+        }
+        let failed = tries.failed;
+        let pause = backoff(failed.max(1), wait, self.random.f64());
+        self.tally.retried += 1;
+        actions.push(Action::Say(Event::Retrying {
+            prompt: self.jobs[job as usize].prompt,
+            class,
+            message: failure.message,
+            attempt: failed,
+            attempts,
+            seconds: pause.as_secs_f64(),
+        }));
+        self.again(job, settled, class, now.mono.plus(pause));
+        self.release_held();
+    }
+
+    /// The server, or the network, fails: nobody's attempts are used up by it.
+    fn outage(&mut self, now: &Now, judged: Judged, class: &'static str, message: String, actions: &mut Vec<Action>) {
+        self.release_held();
+        let probe = match judged {
+            Judged::Opened { refunds, probe } => {
+                for job in refunds {
+                    if let Some(tries) = self.tries.get_mut(&job) {
+                        tries.failed = tries.failed.saturating_sub(1);
+                    }
+                }
+                Some(probe)
+            }
+            Judged::StillOpen { probe } => probe,
+            Judged::Own | Judged::Suspected => None,
+        };
+        let Some(probe) = probe else { return };
+        let Some((cause, since, _)) = self.breaker.open() else { return };
+        if cause == Cause::Outage && since.until(now.mono) >= self.rules.give_up_after {
+            self.stop(Ending::Outage { class, message }, actions);
+        } else {
+            self.say_paused(now, cause, class, message, probe, actions);
+        }
+    }
+
+    fn say_paused(
+        &self,
+        now: &Now,
+        cause: Cause,
+        class: &'static str,
+        message: String,
+        probe: Mono,
+        actions: &mut Vec<Action>,
+    ) {
+        let span = now.mono.until(probe);
+        let until = now.wall + chrono::TimeDelta::from_std(span).unwrap_or_default();
+        actions.push(Action::Say(Event::Paused { cause, class, message, seconds: span.as_secs_f64(), until }));
+    }
+
+    /// The server answers a request that left at `sent`: what failed of those that left before it has failed for good.
+    fn fail_held(&mut self, sent: Mono, actions: &mut Vec<Action>) {
+        let (final_ones, rest) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.sent <= sent && !held.released);
+        self.held = rest;
+        self.fail(final_ones, actions);
+    }
+
+    /// Nothing else will be heard of the server: what is held has failed for good.
+    pub(super) fn end_held(&mut self, actions: &mut Vec<Action>) {
+        if self.held.is_empty() || self.stopping.is_some() {
+            return;
+        }
+        let quiet =
+            self.in_flight == 0 && self.claimed.is_none() && self.recording.is_none() && self.finished.is_empty();
+        if quiet && self.delayed.is_empty() && !self.has_ready() {
+            let held = std::mem::take(&mut self.held);
+            self.fail(held, actions);
+        }
+    }
+
+    fn fail(&mut self, held: Vec<Held>, actions: &mut Vec<Action>) {
+        for Held { job, class, message, usage, .. } in held {
+            self.write_error(job, None, usage, class, message, actions);
+        }
+    }
+
+    /// The server fails others too: what is held is tried again.
+    fn release_held(&mut self) {
+        let (journalled, rest) = std::mem::take(&mut self.held).into_iter().partition(|held: &Held| held.journalled);
+        self.held = rest;
+        self.held.iter_mut().for_each(|held| held.released = true);
+        let journalled: Vec<Held> = journalled;
+        self.delayed.extend(journalled.into_iter().map(|held| Reverse((held.not_before, held.job))));
+    }
+
+    /// The journal has the end of an attempt whose failure is held.
+    fn held_journalled(&mut self, job: JobIndex) {
+        let Some(place) = self.held.iter().position(|held| held.job == job) else { return };
+        if self.held[place].released {
+            let held = self.held.swap_remove(place);
+            self.delayed.push(Reverse((held.not_before, job)));
+        } else {
+            self.held[place].journalled = true;
         }
     }
 
@@ -107,13 +327,16 @@ impl Machine {
         self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
     }
 
-    fn stop(&mut self, stop: RunStop, class: &'static str, message: String, actions: &mut Vec<Action>) {
+    fn stop(&mut self, ending: Ending, actions: &mut Vec<Action>) {
         if self.stopping.is_none() {
-            actions.push(Action::Say(Event::Stopping {
-                reason: format!("{class}: {message}"),
-                in_flight: self.in_flight,
-            }));
-            self.stopping = Some(Ending::Stopped { stop, class, message });
+            let reason = match &ending {
+                Ending::Stopped { class, message, .. } | Ending::Outage { class, message } => {
+                    format!("{class}: {message}")
+                }
+                other => format!("{other:?}"),
+            };
+            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight }));
+            self.stopping = Some(ending);
         }
     }
 
@@ -159,7 +382,8 @@ impl Machine {
         };
         self.record(job, settled, ended, recorded);
         if let Some(message) = unwritten
-            && !matches!(self.stopping, Some(Ending::Disk(_)))
+            // A store that cannot be asked any more is the graver end.
+            && !matches!(self.stopping, Some(Ending::Disk(_) | Ending::Store(_)))
         {
             actions.push(Action::Say(Event::Stopping { reason: message.clone(), in_flight: self.in_flight }));
             self.stopping = Some(Ending::Disk(message));
@@ -187,6 +411,7 @@ impl Machine {
                     let prompt = self.end(job);
                     actions.push(Action::Say(Event::Failed { prompt, class, message }));
                 }
+                Recorded::Held(job) => self.held_journalled(job),
                 Recorded::Kept(usage) => self.tally.kept(usage),
                 Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),
             }

@@ -10,7 +10,13 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The first pause after a 429 that names no wait.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest wait of our own choice. A server's wait may be longer.
+/// The longest wait for the next probe of a server that fails.
+const LONGEST_PROBE: Duration = Duration::from_secs(30);
+
+/// The longest wait for the next probe of an account that is used up, where not even the first is longer.
+const LONGEST_QUOTA: Duration = Duration::from_secs(3_600);
+
+/// The longest wait of our own choice for a prompt or after a 429. A server's wait may be longer.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long a prompt waits after its `attempt`-th failed try (from 1): 0.5 s doubling to 60 s, up to a quarter less at random.
@@ -28,6 +34,23 @@ pub fn backoff(attempt: u32, wait: Option<Duration>, random: f64) -> Duration {
 #[must_use]
 pub fn throttle_pause(level: u32, wait: Option<Duration>, random: f64) -> Duration {
     wait.map_or_else(|| jittered(doubled(FIRST_PAUSE, level), random), |wait| spread(wait, random))
+}
+
+/// How long nothing is sent before the `step`-th probe (from 1) of a server that fails: 1 s doubling to 30 s, up to a quarter less at random.
+///
+/// `wait`, what the server asked for, is a minimum. `random` is from 0 to 1.
+#[must_use]
+pub fn probe_wait(step: u32, wait: Option<Duration>, random: f64) -> Duration {
+    let own = jittered(doubled(FIRST_PAUSE, step).min(LONGEST_PROBE), random);
+    wait.map_or(own, |wait| own.max(spread(wait, random)))
+}
+
+/// How long nothing is sent before the `step`-th probe (from 1) of an account that is used up: `first` doubling to an hour, and a little more at
+/// random, so that several runs do not ask in the same second.
+#[must_use]
+pub fn quota_wait(first: Duration, step: u32, random: f64) -> Duration {
+    let factor = 1_u32.checked_shl(step.saturating_sub(1)).unwrap_or(u32::MAX);
+    spread(first.saturating_mul(factor).min(LONGEST_QUOTA.max(first)), random)
 }
 
 /// `first` doubled for each step after the first, at most [`LONGEST`].

@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::{NaiveDate, TimeDelta};
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Now, nanos};
+use promptmill::config::OnQuota;
 use promptmill::record::{Claim, Refusal};
-use promptmill::report::event::Event;
+use promptmill::report::event::{Event, WaitFor};
 use promptmill::report::summary::Tally;
-use promptmill::run::{Content, Ending};
-use promptmill::send::classify::{Kind, Verdict};
+use promptmill::run::{Content, Ending, Rules};
+use promptmill::send::classify::{Kind, RunStop, Verdict};
 
 use super::server::right_answer;
 
@@ -52,6 +53,8 @@ pub(crate) struct Waiting {
     pub(crate) records: bool,
     pub(crate) ready: bool,
     pub(crate) room: bool,
+    /// What the machine says it waits for.
+    pub(crate) binds: Option<WaitFor>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ pub(crate) struct Laws {
     seed: u64,
     limits: Limits,
     attempts: u32,
+    quota_stops: bool,
     pub(crate) wall_steps: bool,
     pub(crate) requests: Vec<Request>,
     /// The request of a prompt that is not settled.
@@ -80,11 +84,12 @@ pub(crate) struct Laws {
 }
 
 impl Laws {
-    pub(crate) fn new(seed: u64, limits: Limits, attempts: u32, wall_steps: bool, date: NaiveDate) -> Self {
+    pub(crate) fn new(seed: u64, limits: Limits, rules: &Rules, wall_steps: bool, date: NaiveDate) -> Self {
         Self {
             seed,
             limits,
-            attempts,
+            attempts: rules.attempts,
+            quota_stops: rules.on_quota == OnQuota::Stop,
             wall_steps,
             requests: Vec::new(),
             open: BTreeMap::new(),
@@ -180,6 +185,11 @@ impl Laws {
             || !state.ready
             || !state.room
             || self.pause.max(self.server_wait) >= to.mono.0
+            // What it takes the server for is judged by how long the whole run takes.
+            || matches!(
+                state.binds,
+                Some(WaitFor::ServerLimit(_) | WaitFor::FirstAnswers | WaitFor::Answers | WaitFor::Outage | WaitFor::Account)
+            )
         {
             return;
         }
@@ -233,6 +243,7 @@ impl Laws {
         match verdict {
             Verdict::Answer(_) => turn.answered = true,
             Verdict::Failure(failure) => match failure.kind {
+                Kind::Run(RunStop::Quota) if !self.quota_stops => {}
                 Kind::Run(_) => self.stopped = true,
                 Kind::Throttled => {
                     self.server_wait = self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
@@ -259,13 +270,18 @@ impl Laws {
                 let allowed = match class.as_str() {
                     "bad_request" => turn.ended,
                     "too_large" | "empty" => turn.failures == 0,
-                    _ => turn.failures == self.attempts,
+                    _ => turn.failures >= self.attempts,
                 };
                 self.demand(allowed, "6 (a throttle uses up no attempt)", || {
                     format!("prompt {prompt} fails for good as {class}: {turn:?}")
                 });
             }
         }
+    }
+
+    /// Whether the prompt has used up its attempts.
+    pub(crate) fn is_last(&self, prompt: u64) -> bool {
+        self.turns.get(&prompt).is_some_and(|turn| turn.failures >= self.attempts)
     }
 
     /// Takes a settlement into the books.
@@ -291,7 +307,7 @@ impl Laws {
                 let told = TimeDelta::from_std(Duration::from_secs_f64(*seconds)).unwrap_or_default();
                 let right = (named - told).abs() < TimeDelta::milliseconds(1);
                 self.demand(right, "7 (a wait is visible)", || format!("{event:?} at {now:?} contradicts itself"));
-                if *wait_for == promptmill::report::event::WaitFor::Server {
+                if *wait_for == WaitFor::Server {
                     self.pause = self.pause.max(now.mono.plus(Duration::from_secs_f64(*seconds)).0);
                 }
                 *seconds
@@ -309,6 +325,8 @@ impl Laws {
                 self.demand(waits, "6 (a server's wait)", || format!("{event:?} cuts the server's wait short"));
                 *seconds
             }
+            // A wait for a probe, which is told with its end.
+            Event::Paused { seconds, .. } => *seconds,
             Event::Stopping { .. } => {
                 self.stopped = true;
                 0.0

@@ -1,6 +1,6 @@
 //! The machine in virtual time: a simulated server that can convict it, faults, clock steps and crashes, all from one seed.
 //!
-//! `cargo test --test simulation` runs the kept seeds and 2,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
+//! `cargo test --test simulation` runs the kept seeds and 5,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
 //! `PROMPTMILL_SIM_SEED=123` runs one and prints what happens. A seed that breaks a law belongs in `failing-seeds.txt`.
 #![expect(
     clippy::cast_possible_truncation,
@@ -13,16 +13,20 @@
 #![expect(clippy::struct_excessive_bools, reason = "what holds of a simulated world is many yes or no")]
 
 mod laws;
+mod limiter;
 mod server;
+mod servers;
+mod setting;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use setting::Setting;
 use world::{Outcome, World};
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 /// Every so many seeds, one is run twice.
 const REPLAYED: u64 = 16;
 
@@ -34,7 +38,7 @@ fn number(variable: &str) -> Option<u64> {
 /// Runs one seed; what broke, if anything did.
 fn run(seed: u64) -> Result<Outcome, String> {
     let once = |trace| {
-        catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run())).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| World::new(Setting::random(seed), trace).run())).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Err(format!("seed {seed}: it panicked: {}", text.unwrap_or_default()))
@@ -53,7 +57,7 @@ fn run(seed: u64) -> Result<Outcome, String> {
 #[test]
 fn the_laws_hold_in_every_seed() {
     if let Some(seed) = number("PROMPTMILL_SIM_SEED") {
-        let outcome = World::new(seed, world::Trace::Print).run().expect("the laws hold");
+        let outcome = World::new(Setting::random(seed), world::Trace::Print).run().expect("the laws hold");
         println!("{outcome:?}");
         return;
     }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use promptmill::admit::hint::{ServerHint, Unit};
 use promptmill::model::Usage;
 use promptmill::send::answer::{Answer, Finish};
 use promptmill::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
+
+use super::limiter::Limiter;
 
 const SECOND: f64 = 1e9;
 
@@ -19,10 +22,17 @@ pub(crate) struct Manner {
     pub(crate) silent: f64,
     /// Its own limits, below those that the client knows: tokens and requests a second, and how many seconds' worth may come at once.
     pub(crate) bucket: Option<Bucket>,
+    /// Its own limit, of one of the classes in `servers.rs`.
+    pub(crate) limiter: Option<Limiter>,
+    /// How many times our count of a prompt's tokens it counts.
+    pub(crate) counts: f64,
+    /// When it fails every request: from and to, in nanoseconds after the first arrival. In the second half nothing reaches it.
+    pub(crate) outage: Option<(u64, u64)>,
     /// Whether a 429 names a wait.
     pub(crate) tells_wait: bool,
-    /// From this arrival on the quota is used up, until it is raised.
+    /// From this arrival on the quota is used up, until it is raised, or so many nanoseconds have passed.
     pub(crate) quota_after: Option<usize>,
+    pub(crate) quota_lasts: u64,
 }
 
 /// A token bucket, which the client's sliding window is not.
@@ -66,12 +76,18 @@ impl Bucket {
 pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     pub(crate) billed: u64,
+    pub(crate) hints: Vec<ServerHint>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Server {
     manner: Manner,
     random: fastrand::Rng,
+    quota_since: Option<u64>,
+    first: Option<u64>,
+    /// Requests that it refused for its limit, and that it failed in its outage.
+    pub(crate) refused: usize,
+    pub(crate) in_outage: usize,
     pub(crate) arrivals: usize,
 }
 
@@ -82,28 +98,76 @@ pub(crate) fn right_answer(prompt: u64) -> String {
 
 impl Server {
     pub(crate) fn new(manner: Manner, seed: u64) -> Self {
-        Self { manner, random: fastrand::Rng::with_seed(seed), arrivals: 0 }
+        Self {
+            manner,
+            random: fastrand::Rng::with_seed(seed),
+            quota_since: None,
+            first: None,
+            refused: 0,
+            in_outage: 0,
+            arrivals: 0,
+        }
+    }
+
+    /// The share of its limit that was used, where it has one.
+    pub(crate) fn utilisation(&self) -> Option<f64> {
+        self.manner.limiter.as_ref().map(Limiter::utilisation)
     }
 
     pub(crate) fn raise_quota(&mut self) {
         self.manner.quota_after = None;
     }
 
-    /// A request arrives at `at`; an answer to it would have `usage`.
-    pub(crate) fn judge(&mut self, at: u64, prompt: u64, usage: Usage) -> Judgement {
+    /// A request arrives at `at`, with `charge` input and named output tokens; an answer to it would have `usage`.
+    pub(crate) fn judge(&mut self, at: u64, prompt: u64, usage: Usage, charge: u64) -> Judgement {
         self.arrivals += 1;
         let failure = |kind, class, wait, billed, usage| {
             Verdict::Failure(Failure { kind, class, message: "the server says so".into(), wait, billed, usage })
         };
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
+            if at > *self.quota_since.get_or_insert(at) + self.manner.quota_lasts {
+                self.raise_quota();
+            }
+        }
+        if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
             let verdict = failure(Kind::Run(RunStop::Quota), "insufficient_quota", None, Billed::No, None);
-            return Judgement { verdict, billed: 0 };
+            return Judgement { verdict, billed: 0, hints: Vec::new() };
+        }
+        let first = *self.first.get_or_insert(at);
+        if let Some((from, to)) = self.manner.outage
+            && (first + from..first + to).contains(&at)
+        {
+            self.in_outage += 1;
+            let class = if at < first + from / 2 + to / 2 { "overloaded" } else { "connection" };
+            return Judgement {
+                verdict: failure(Kind::Transient, class, None, Billed::No, None),
+                billed: 0,
+                hints: Vec::new(),
+            };
+        }
+        let mut hints = Vec::new();
+        if let Some(limiter) = &mut self.manner.limiter {
+            let amount = match limiter.unit {
+                Unit::Requests => 1.0,
+                Unit::Tokens => (charge as f64 * self.manner.counts).round(),
+            };
+            let taken = limiter.take(at, amount);
+            hints = limiter.hints(at, taken.is_err().then_some(amount));
+            if let Err(refusal) = taken {
+                self.refused += 1;
+                let verdict = failure(Kind::Throttled, "rate_limited", refusal.wait, Billed::No, None);
+                return Judgement { verdict, billed: 0, hints };
+            }
         }
         if let Some(bucket) = &mut self.manner.bucket
             && let Err(wait) = bucket.take(at, usage.total() as f64)
         {
             let wait = self.manner.tells_wait.then_some(wait);
-            return Judgement { verdict: failure(Kind::Throttled, "rate_limit", wait, Billed::No, None), billed: 0 };
+            return Judgement {
+                verdict: failure(Kind::Throttled, "rate_limited", wait, Billed::No, None),
+                billed: 0,
+                hints: Vec::new(),
+            };
         }
         let mut chance = self.random.f64();
         let mut falls = |share: f64| {
@@ -112,22 +176,38 @@ impl Server {
         };
         if falls(self.manner.transient) {
             let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * 8.0));
-            return Judgement { verdict: failure(Kind::Transient, "server_error", wait, Billed::No, None), billed: 0 };
+            return Judgement {
+                verdict: failure(Kind::Transient, "server_error", wait, Billed::No, None),
+                billed: 0,
+                hints: Vec::new(),
+            };
         }
         if falls(self.manner.unknown) {
             let billed = if self.random.bool() { usage.total() } else { 0 };
-            return Judgement { verdict: failure(Kind::Unknown, "timeout", None, Billed::Maybe, None), billed };
+            return Judgement {
+                verdict: failure(Kind::Unknown, "timeout", None, Billed::Maybe, None),
+                billed,
+                hints: Vec::new(),
+            };
         }
         if falls(self.manner.fatal) {
-            return Judgement { verdict: failure(Kind::Prompt, "bad_request", None, Billed::No, None), billed: 0 };
+            return Judgement {
+                verdict: failure(Kind::Prompt, "bad_request", None, Billed::No, None),
+                billed: 0,
+                hints: Vec::new(),
+            };
         }
         let billed = usage.total();
         if falls(self.manner.malformed) {
             let verdict = failure(Kind::Transient, "malformed", None, Billed::Yes, Some(usage));
-            return Judgement { verdict, billed };
+            return Judgement { verdict, billed, hints: Vec::new() };
         }
         let finish = *self.random.choice(&[Finish::Complete, Finish::Truncated, Finish::Refused]).expect("not empty");
         let told = (self.random.f64() >= self.manner.silent).then_some(usage);
-        Judgement { verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish }), billed }
+        Judgement {
+            verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish }),
+            billed,
+            hints,
+        }
     }
 }

@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
-use promptmill::admit::limits::Limits;
+use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::config::settings::OnDayLimit;
-use promptmill::model::{PromptId, Usage};
+use promptmill::model::PromptId;
 use promptmill::record::entry::{Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
 use promptmill::run::{Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Rules, Unwritten};
-use promptmill::send::classify::Verdict;
+use promptmill::send::classify::{Kind, Verdict};
 
 use super::laws::{Laws, Waiting};
-use super::server::{Bucket, Manner, Server};
+use super::server::Server;
+use super::setting::{Case, Prompt, Setting};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -52,6 +53,9 @@ pub(crate) struct Outcome {
     pub(crate) kept: usize,
     pub(crate) adopted: usize,
     pub(crate) stops: usize,
+    /// The share of the server's limit that was used, and requests that fell into its outage.
+    pub(crate) utilisation: Option<f64>,
+    pub(crate) in_outage: usize,
 }
 
 impl std::ops::AddAssign for Outcome {
@@ -80,7 +84,7 @@ enum Happening {
     Recorded,
     StoreFailed { asked: bool },
     Arrive { request: usize, job: JobIndex },
-    Heard(JobIndex, Verdict),
+    Heard(JobIndex, Verdict, Vec<ServerHint>),
     Disk(JobIndex, Content),
     Written(JobIndex, Result<u64, Unwritten>),
     Interrupt,
@@ -115,30 +119,6 @@ impl Ord for Due {
     }
 }
 
-/// A prompt of the simulated folder.
-#[derive(Clone, Copy, Debug)]
-struct Prompt {
-    usage: Usage,
-    batch: u32,
-    doomed: bool,
-}
-
-/// How things go in one seed.
-#[derive(Debug)]
-struct Case {
-    /// Delays stay below what the ledger's guard takes up.
-    tame: bool,
-    /// Mean delay of the store, of the disk and of the way to the server, and the mean time a server works, in nanoseconds.
-    store_delay: u64,
-    transit: u64,
-    work: u64,
-    faultless: bool,
-    disk_failure: f64,
-    store_failure: f64,
-    sleeps: bool,
-    interrupts: bool,
-}
-
 pub(crate) struct World {
     case: Case,
     trace: Trace,
@@ -171,112 +151,20 @@ pub(crate) struct World {
     store_broke: bool,
     asleep_until: u64,
     done: bool,
+    /// What the last run knew of the server's limits.
+    learned: Vec<LearnedLimit>,
     outcome: Outcome,
     latencies: u64,
 }
 
-/// The limits, the prompts and all that happens to them, from the seed alone.
-fn limits(random: &mut fastrand::Rng, prompts: &BTreeMap<u64, Prompt>, rules_output: Option<u64>) -> Limits {
-    let claim = |prompt: &Prompt| prompt.usage.input_tokens + rules_output.unwrap_or(512);
-    let total: u64 = prompts.values().map(claim).sum();
-    let largest = prompts.values().map(claim).max().unwrap_or(1);
-    let share = |random: &mut fastrand::Rng| (total / random.u64(1..10)).max(largest);
-    let mut some = |chance: f64, amount: &dyn Fn(&mut fastrand::Rng) -> u64| {
-        (random.f64() < chance).then(|| amount(&mut *random).max(1))
-    };
-    let count = prompts.len() as u64;
-    let tokens_per_minute = match some(0.1, &|_| largest * 2 / 3) {
-        small @ Some(_) => small,
-        None => some(0.7, &share),
-    };
-    Limits {
-        tokens_per_minute,
-        requests_per_minute: some(0.6, &|random| count / random.u64(1..10)),
-        tokens_per_day: some(0.15, &|random| (total / random.u64(1..4)).max(largest)),
-        requests_per_day: some(0.1, &|random| (count / random.u64(1..3)).max(12)),
-        tokens_per_batch: None,
-        window: Duration::from_millis(random.u64(1_000..=120_000)),
-    }
-}
-
-fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manner {
-    if faultless {
-        return Manner::default();
-    }
-    let mut chance = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
-    let mut manner = Manner {
-        transient: chance(0.3),
-        unknown: chance(0.2),
-        fatal: chance(0.1),
-        malformed: chance(0.1),
-        silent: chance(0.3),
-        ..Manner::default()
-    };
-    manner.tells_wait = random.bool();
-    if random.u8(..3) == 0 {
-        let window = limits.window.as_secs_f64();
-        let share = 0.3 + random.f64() * 0.7;
-        let tokens = limits.tokens_per_minute.unwrap_or(20_000) as f64 / window * share;
-        let requests = limits.requests_per_minute.unwrap_or(60) as f64 / window * share;
-        manner.bucket = Some(Bucket::new(tokens.max(20.0), requests.max(0.2), 1.0 + random.f64() * window));
-    }
-    if random.u8(..8) == 0 {
-        manner.quota_after = Some(random.usize(..60));
-    }
-    manner
-}
-
 impl World {
-    pub(crate) fn new(seed: u64, trace: Trace) -> Self {
-        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_7c_c1);
-        let count = if random.bool() { random.u64(1..=20) } else { random.u64(1..=200) };
-        let max_output_tokens = random.bool().then(|| random.u64(1..1_000));
-        let most_input = *random.choice(&[20, 400, 2_000]).expect("not empty");
-        let batch_size = if random.u8(..3) == 0 { random.u64(3..60) } else { u64::MAX };
-        let doomed = if random.u8(..3) == 0 { 0.1 } else { 0.0 };
-        let prompts: BTreeMap<u64, Prompt> = (1..=count)
-            .map(|number| {
-                let output_tokens = random.u64(1..=max_output_tokens.unwrap_or(900));
-                let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens };
-                let batch = ((number - 1) / batch_size) as u32;
-                (number, Prompt { usage, batch, doomed: random.f64() < doomed })
-            })
-            .collect();
-        let limits = limits(&mut random, &prompts, max_output_tokens);
-        let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
-        // Said here once more, so that a ledger without it is found out.
-        let guard = nanos((limits.window / 64).min(Duration::from_millis(250)));
-        let case = Case {
-            tame,
-            store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
-            transit: if tame { guard / 4 } else { random.u64(1..200 * MS) },
-            work: random.u64(MS..5 * SECOND),
-            faultless,
-            disk_failure: if random.u8(..8) == 0 { random.f64() * 0.2 } else { 0.0 },
-            store_failure: if random.u8(..8) == 0 { random.f64() * 0.1 } else { 0.0 },
-            sleeps: !tame && random.u8(..4) == 0,
-            interrupts: random.u8(..5) == 0,
-        };
-        let rules = Rules {
-            concurrency: random.usize(1..=64),
-            attempts: random.u32(1..=4),
-            max_output_tokens,
-            on_day_limit: if random.bool() { OnDayLimit::Wait } else { OnDayLimit::Exit },
-            limits,
-        };
-        let zone = *random.choice(&[Tz::UTC, Tz::Europe__Berlin, Tz::America__Sao_Paulo]).expect("not empty");
-        let daily = limits.tokens_per_day.is_some() || limits.requests_per_day.is_some();
-        let midnight: DateTime<Utc> = "2026-03-28T23:00:00Z".parse().expect("a date");
-        // Days with a limit begin near their end, so that a wait for midnight takes few steps.
-        let before = if daily { random.i64(60..1_800) } else { random.i64(60..86_400) };
-        let start = Day::of(midnight + TimeDelta::days(random.i64(0..3)), &zone).ends - TimeDelta::seconds(before);
-        let mono = random.u64(1..1_000_000 * SECOND);
-        let wall_steps = random.u8(..4) == 0;
+    /// The world of a setting.
+    pub(crate) fn new(setting: Setting, trace: Trace) -> Self {
+        let Setting { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, mut random } =
+            setting;
+        let limits = rules.limits;
         let date = Day::of(start, &zone).date;
-        let server = Server::new(manner(&mut random, &limits, faultless), random.u64(..));
-        let crashes = if random.bool() { random.usize(1..5) } else { 0 };
-        let mut crash_at: Vec<u64> = (0..crashes).map(|_| random.u64(1..(count * 14 + 30))).collect();
-        crash_at.sort_unstable();
+        let server = Server::new(manner, random.u64(..));
         let mut world = Self {
             trace,
             hash: DefaultHasher::new(),
@@ -290,7 +178,7 @@ impl World {
             outputs: BTreeMap::new(),
             adopted: BTreeSet::new(),
             server,
-            laws: Laws::new(seed, limits, rules.attempts, wall_steps, date),
+            laws: Laws::new(seed, limits, &rules, wall_steps, date),
             machine: None,
             run: 0,
             wake: 0,
@@ -303,6 +191,7 @@ impl World {
             store_broke: false,
             asleep_until: 0,
             done: false,
+            learned: Vec::new(),
             outcome: Outcome::default(),
             latencies: 0,
             prompts,
@@ -405,6 +294,8 @@ impl World {
         self.outcome.hash = self.hash.finish();
         self.outcome.requests = self.laws.requests.len();
         self.outcome.sent_again = self.laws.sent_again();
+        self.outcome.utilisation = self.server.utilisation();
+        self.outcome.in_outage = self.server.in_outage;
         self.laws.broken.take().map_or(Ok(self.outcome), Err)
     }
 
@@ -433,7 +324,8 @@ impl World {
             asks: self.asking,
             records: self.recording,
             ready,
-            room: machine.progress().in_flight < self.rules.concurrency,
+            room: machine.progress().in_flight < self.rules.concurrency.most(),
+            binds: machine.progress().binds.map(|binds| binds.what.clone()),
         }
     }
 
@@ -459,11 +351,11 @@ impl World {
                 self.feed(Input::StoreFailed("no".to_owned()));
             }
             Happening::Arrive { request, job } => self.arrive(due.run, request, job),
-            Happening::Heard(job, verdict) => {
+            Happening::Heard(job, verdict, hints) => {
                 let now = self.now();
                 let prompt = self.prompt_of(job);
                 self.laws.heard(&now, prompt, &verdict);
-                self.feed(Input::Heard(job, verdict));
+                self.feed(Input::Heard(job, verdict, hints));
             }
             Happening::Disk(job, content) => self.write(job, content),
             Happening::Written(job, result) => self.feed(Input::Written(job, result)),
@@ -547,6 +439,7 @@ impl World {
                 self.laws.writes(self.prompt_of(job), &content);
                 self.soon(self.case.store_delay, Happening::Disk(job, content));
             }
+            Action::Learn(learned) => self.learned = learned,
             Action::WakeAt(at) => {
                 self.wake += 1;
                 let delay = at.0.saturating_sub(self.mono);
@@ -628,7 +521,10 @@ impl World {
                     let machine = self.machine.as_ref().expect("it records");
                     let job = machine.jobs().iter().position(|job| job.prompt == end.prompt).expect("one of its jobs");
                     let at = self.mono;
-                    self.ready.entry(job as JobIndex).or_insert(at);
+                    // A last attempt may be held back until it is known whether the server fails.
+                    if !self.laws.is_last(prompt) {
+                        self.ready.entry(job as JobIndex).or_insert(at);
+                    }
                 }
             }
         }
@@ -640,11 +536,16 @@ impl World {
 
     fn arrive(&mut self, run: u32, request: usize, job: JobIndex) {
         let prompt = self.laws.requests[request].prompt;
-        let judgement = self.server.judge(self.mono, prompt, self.prompts[&prompt].usage);
+        let usage = self.prompts[&prompt].usage;
+        let charge = usage.input_tokens + self.rules.max_output_tokens.unwrap_or(16);
+        let judgement = self.server.judge(self.mono, prompt, usage, charge);
         self.laws.requests[request].arrived = Some(self.mono);
         self.laws.requests[request].billed = judgement.billed;
-        let (work, back) = (self.delay(self.case.work), self.delay(self.case.transit));
-        self.push(run, work + back, Happening::Heard(job, judgement.verdict));
+        // A refusal is no work.
+        let refused = matches!(&judgement.verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
+        let work = if refused && self.case.quick_refusals { self.case.transit } else { self.case.work };
+        let (work, back) = (self.delay(work), self.delay(self.case.transit));
+        self.push(run, work + back, Happening::Heard(job, judgement.verdict, judgement.hints));
     }
 
     fn write(&mut self, job: JobIndex, content: Content) {
@@ -733,7 +634,9 @@ impl World {
         (self.asking, self.recording, self.store_broke) = (false, false, false);
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
-        self.machine = Some(Machine::new(jobs, self.rules.clone(), estimate, self.random.u64(..)));
+        let server =
+            ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), self.store.recent(), &now);
+        self.machine = Some(Machine::new(jobs, self.rules.clone(), estimate, server, self.random.u64(..)));
         self.feed(Input::Start);
     }
 

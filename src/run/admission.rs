@@ -1,0 +1,262 @@
+//! What is sent next, and what it waits for.
+//!
+//! The order is strict: smaller job indices first, and those taken before ahead of new ones. What waits for room is never overtaken, so that neither
+//! large prompts starve behind small ones nor the reverse: each waits at the most for the window in which the one before it fits.
+
+use std::time::Duration;
+
+use super::breaker::{Cause, Gate};
+use super::machine::{Active, Machine, to_index};
+use super::{Action, Concurrency, Doom, Ending, JobIndex};
+use crate::admit::ledger::Wait;
+use crate::admit::limits::LimitName;
+use crate::admit::server::{Charge, Sustained};
+use crate::clock::{Mono, Now};
+use crate::config::OnDayLimit;
+use crate::model::Usage;
+use crate::record::{Begun, Claim, Refusal, Settlement};
+use crate::report::event::{Binds, Event, WaitFor};
+
+/// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
+const RECHECK: Duration = Duration::from_secs(1);
+/// The same for a day's limit.
+const RECHECK_DAY: Duration = Duration::from_secs(10);
+/// A wait that moves by less than this is not told again.
+const SAME_WAIT: Duration = Duration::from_secs(5);
+/// A shorter wait is not told again within [`TOLD_FOR`]: at an even pace there is one before each request.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+const TOLD_FOR: Duration = Duration::from_secs(60);
+
+/// A wait that was told.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    wait_for: WaitFor,
+    until: Mono,
+    at: Mono,
+}
+
+impl Machine {
+    /// Claims as much as may be in flight; the store admits what fits.
+    pub(super) fn begin(&mut self, now: &Now, actions: &mut Vec<Action>) {
+        if self.claimed.is_some() || self.blocked.is_some_and(|ask_again| now.mono < ask_again) {
+            return;
+        }
+        self.blocked = None;
+        self.next_try = None;
+        self.binds = None;
+        if !self.has_ready() {
+            return;
+        }
+        let Some(most) = self.gate(now, actions) else { return };
+        let soft = self.soft_start.room(self.rules.concurrency.most(), now.mono);
+        let through = self.through(now.mono);
+        let at_once = self.in_flight_bound.most(self.open.saturating_sub(self.in_flight), through);
+        let room = at_once.saturating_sub(self.in_flight);
+        let most = most.min(room).min(soft.unwrap_or(usize::MAX));
+        let (mut claimed, mut before) = (Vec::new(), Charge::default());
+        while claimed.len() < most
+            && let Some(job) = self.take_ready()
+        {
+            let charge = self.charge(job);
+            if let Some(wait) = self.server.frees(before, charge, now.mono) {
+                self.ready.insert(job);
+                if claimed.is_empty() {
+                    self.next_try = Some(wait.until.min(now.mono.plus(RECHECK)));
+                    self.wait(now, WaitFor::ServerLimit(wait.limit), wait.until, actions);
+                }
+                break;
+            }
+            before += charge;
+            claimed.push(job);
+        }
+        if !claimed.is_empty() {
+            actions.push(Action::Begin(claimed.iter().map(|&job| self.claim(job)).collect()));
+            self.claimed = Some(claimed);
+            self.settled_since = false;
+        } else if room == 0 {
+            self.binds = Some(Binds { what: WaitFor::Answers, until: None });
+            self.tell_concurrency(at_once, through, actions);
+        } else if soft == Some(0) {
+            self.next_try = self.soft_start.next();
+            self.binds = Some(Binds { what: WaitFor::FirstAnswers, until: self.next_try });
+        }
+    }
+
+    /// How many requests a pause, an outage or the account let through; `None` where none.
+    fn gate(&mut self, now: &Now, actions: &mut Vec<Action>) -> Option<usize> {
+        let gate = self.breaker.gate(now.mono);
+        if let Some((cause, ..)) = self.breaker.open() {
+            let what = if cause == Cause::Quota { WaitFor::Account } else { WaitFor::Outage };
+            match gate {
+                // It was told when it began.
+                Gate::NotBefore(until) => {
+                    self.next_try = Some(until);
+                    self.binds = Some(Binds { what, until: Some(until) });
+                    return None;
+                }
+                Gate::Probing => {
+                    self.binds = Some(Binds { what, until: None });
+                    return None;
+                }
+                Gate::Probe | Gate::Open => {}
+            }
+        }
+        if let Some(until) = self.throttle.until(now.mono) {
+            self.next_try = Some(until);
+            self.wait(now, WaitFor::Server, until, actions);
+            return None;
+        }
+        Some(if gate == Gate::Probe { 1 } else { usize::MAX })
+    }
+
+    /// What all limits together let through.
+    fn through(&self, now: Mono) -> Option<Sustained> {
+        let limits = &self.rules.limits;
+        let tokens = self.mean_input_tokens.saturating_add(self.expected_output());
+        let of = |most: Option<u64>, each: u64| {
+            #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+            most.map(|most| most as f64 / each.max(1) as f64)
+                .map(|at_once| Sustained { per_second: at_once / limits.window.as_secs_f64(), at_once })
+        };
+        let own = [of(limits.tokens_per_minute, tokens), of(limits.requests_per_minute, 1)];
+        let mean = Charge::request(self.mean_input_tokens, self.rules.max_output_tokens);
+        own.into_iter().flatten().chain(self.server.sustained(mean, now)).reduce(Sustained::min)
+    }
+
+    /// Says once when the number of requests in flight, and not a limit, is what binds.
+    fn tell_concurrency(&mut self, at_once: usize, through: Option<Sustained>, actions: &mut Vec<Action>) {
+        let (Some(latency), Some(through)) = (self.in_flight_bound.latency(), through) else { return };
+        let needed = through.per_second * latency.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+        let binds = needed > at_once as f64 && at_once == self.rules.concurrency.most();
+        if binds && !self.concurrency_told {
+            self.concurrency_told = true;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 0, and saturating")]
+            let needed = needed.ceil() as usize;
+            actions.push(Action::Say(Event::ConcurrencyBinds {
+                concurrency: at_once,
+                automatic: matches!(self.rules.concurrency, Concurrency::Auto(_)),
+                needed,
+                latency_seconds: latency.as_secs_f64(),
+            }));
+        }
+    }
+
+    pub(super) fn has_ready(&mut self) -> bool {
+        let next = self.take_ready();
+        next.is_some_and(|job| self.ready.insert(job))
+    }
+
+    /// The next job in order: those taken before come first.
+    fn take_ready(&mut self) -> Option<JobIndex> {
+        if let Some(job) = self.ready.pop_first() {
+            return Some(job);
+        }
+        while let Some(job) = self.jobs.get(self.cursor)
+            && job.batch <= self.batch
+        {
+            self.cursor += 1;
+            if job.doomed.is_none() {
+                return Some(to_index(self.cursor - 1));
+            }
+        }
+        None
+    }
+
+    fn expected_output(&self) -> u64 {
+        self.rules.max_output_tokens.unwrap_or_else(|| self.estimate.tokens())
+    }
+
+    fn charge(&self, index: JobIndex) -> Charge {
+        Charge::request(self.jobs[index as usize].input_tokens, self.rules.max_output_tokens)
+    }
+
+    fn claim(&self, index: JobIndex) -> Claim {
+        let job = &self.jobs[index as usize];
+        let mut tokens = job.input_tokens.saturating_add(self.expected_output());
+        if self.rules.max_output_tokens.is_none() {
+            // An estimate is no reason to say that a prompt never fits.
+            let limits = &self.rules.limits;
+            let most = [limits.tokens_per_minute, limits.day_most(LimitName::TokensPerDay)].into_iter().flatten().min();
+            tokens = most.map_or(tokens, |most| tokens.min(most.max(job.input_tokens)));
+        }
+        let attempt = self.tries.get(&index).map_or(0, |tries| tries.begun) + 1;
+        Claim { prompt: job.prompt, fingerprint: job.fingerprint, attempt, input_tokens: job.input_tokens, tokens }
+    }
+
+    pub(super) fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {
+        let claimed = self.claimed.take().unwrap_or_default();
+        let admitted = begun.admitted.len();
+        // A stop or a pause that came while the store was asked holds for these too: they give their tokens back unsent.
+        let closed = matches!(self.breaker.gate(now.mono), Gate::NotBefore(_) | Gate::Probing);
+        let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some();
+        for (place, (&job, reservation)) in claimed.iter().zip(begun.admitted).enumerate() {
+            // Where the breaker opened in the meantime, one of them may be the probe.
+            let probing = place > 0 && self.breaker.gate(now.mono) == Gate::Probing;
+            if held || probing {
+                self.in_flight += 1;
+                self.again(job, Settlement { reservation, tokens: 0, heard: now.mono }, "not_sent", now.mono);
+                continue;
+            }
+            self.tries.entry(job).or_default().begun += 1;
+            let ticket = self.server.take(self.charge(job), now.mono);
+            self.soft_start.sent();
+            self.breaker.sent(job);
+            self.active.insert(job, Active::Sending(reservation, ticket));
+            self.in_flight += 1;
+            self.tally.requests += 1;
+            actions.push(Action::Send(job));
+        }
+        let mut rest = claimed.into_iter().skip(admitted);
+        match begun.refused {
+            // Where amounts were settled since, it is asked again at once.
+            Some(Refusal::NotBefore(_)) if self.settled_since => {}
+            Some(Refusal::NotBefore(wait)) => self.block(now, wait, actions),
+            Some(Refusal::Never(too_large)) => {
+                if let Some(job) = rest.next() {
+                    let doom = Doom::too_large(&too_large);
+                    self.write_error(job, None, Usage::default(), doom.class, doom.message, actions);
+                }
+            }
+            None => {}
+        }
+        self.ready.extend(rest);
+    }
+
+    fn block(&mut self, now: &Now, wait: Wait, actions: &mut Vec<Action>) {
+        let daily = wait.limit.is_daily();
+        if daily && self.rules.on_day_limit == OnDayLimit::Exit {
+            if self.in_flight > 0 || self.recording.is_some() || !self.finished.is_empty() {
+                // What is under way may use less than was reserved for it; when it is settled, `recorded` asks again.
+                self.blocked = Some(wait.until.min(now.mono.plus(RECHECK_DAY)));
+            } else if self.stopping.is_none() {
+                actions.push(Action::Say(Event::Stopping {
+                    reason: format!("{} is reached", wait.limit),
+                    in_flight: self.in_flight,
+                }));
+                self.stopping = Some(Ending::DayLimit);
+            }
+            return;
+        }
+        let recheck = if daily { RECHECK_DAY } else { RECHECK };
+        self.blocked = Some(wait.until.min(now.mono.plus(recheck)));
+        self.wait(now, WaitFor::Limit(wait.limit), wait.until, actions);
+    }
+
+    /// Waits, and tells of it once, and again only when it is for something else or for a good deal longer.
+    pub(super) fn wait(&mut self, now: &Now, wait_for: WaitFor, until: Mono, actions: &mut Vec<Action>) {
+        self.binds = Some(Binds { what: wait_for.clone(), until: Some(until) });
+        let span = now.mono.until(until);
+        let known = self.told.as_ref().is_some_and(|told| {
+            let same = told.wait_for.is_like(&wait_for);
+            let goes_on = now.mono < told.until && until <= told.until.plus(SAME_WAIT);
+            let again = span < SHORT_WAIT && now.mono < told.at.plus(TOLD_FOR);
+            same && (goes_on || again)
+        });
+        if !known {
+            self.told = Some(Told { wait_for: wait_for.clone(), until, at: now.mono });
+            let until = now.wall + chrono::TimeDelta::from_std(span).unwrap_or_default();
+            actions.push(Action::Say(Event::Waiting { wait_for, seconds: span.as_secs_f64(), until }));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! How things go in one seed: prompts, limits, faults, and what happens by itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use promptmill::admit::limits::Limits;
+use promptmill::clock::{Day, nanos};
+use promptmill::config::{OnDayLimit, OnQuota};
+use promptmill::model::Usage;
+use promptmill::run::{Concurrency, Rules};
+
+use super::server::{Bucket, Manner};
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+
+/// A prompt of the simulated folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prompt {
+    pub(crate) usage: Usage,
+    pub(crate) batch: u32,
+    pub(crate) doomed: bool,
+}
+
+/// How things go in one seed.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// Delays stay below what the ledger's guard takes up.
+    pub(crate) tame: bool,
+    /// Mean delay of the store, of the disk and of the way to the server, and the mean time a server works, in nanoseconds.
+    pub(crate) store_delay: u64,
+    pub(crate) transit: u64,
+    pub(crate) work: u64,
+    /// Whether a refusal for rate comes at once, as it does from most servers.
+    pub(crate) quick_refusals: bool,
+    pub(crate) faultless: bool,
+    pub(crate) disk_failure: f64,
+    pub(crate) store_failure: f64,
+    pub(crate) sleeps: bool,
+    pub(crate) interrupts: bool,
+}
+
+/// All that a world begins with.
+pub(crate) struct Setting {
+    pub(crate) seed: u64,
+    pub(crate) prompts: BTreeMap<u64, Prompt>,
+    pub(crate) rules: Rules,
+    pub(crate) case: Case,
+    pub(crate) manner: Manner,
+    pub(crate) zone: Tz,
+    pub(crate) start: DateTime<Utc>,
+    pub(crate) mono: u64,
+    pub(crate) wall_steps: bool,
+    /// Steps after which the program dies.
+    pub(crate) crash_at: Vec<u64>,
+    pub(crate) random: fastrand::Rng,
+}
+
+/// The limits, the prompts and all that happens to them, from the seed alone.
+fn limits(random: &mut fastrand::Rng, prompts: &BTreeMap<u64, Prompt>, rules_output: Option<u64>) -> Limits {
+    let claim = |prompt: &Prompt| prompt.usage.input_tokens + rules_output.unwrap_or(512);
+    let total: u64 = prompts.values().map(claim).sum();
+    let largest = prompts.values().map(claim).max().unwrap_or(1);
+    let share = |random: &mut fastrand::Rng| (total / random.u64(1..10)).max(largest);
+    let mut some = |chance: f64, amount: &dyn Fn(&mut fastrand::Rng) -> u64| {
+        (random.f64() < chance).then(|| amount(&mut *random).max(1))
+    };
+    let count = prompts.len() as u64;
+    let tokens_per_minute = match some(0.1, &|_| largest * 2 / 3) {
+        small @ Some(_) => small,
+        None => some(0.7, &share),
+    };
+    Limits {
+        tokens_per_minute,
+        requests_per_minute: some(0.6, &|random| count / random.u64(1..10)),
+        tokens_per_day: some(0.15, &|random| (total / random.u64(1..4)).max(largest)),
+        requests_per_day: some(0.1, &|random| (count / random.u64(1..3)).max(12)),
+        tokens_per_batch: None,
+        window: Duration::from_millis(random.u64(1_000..=120_000)),
+        day_share_ppm: 1_000_000,
+    }
+}
+
+fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manner {
+    if faultless {
+        return Manner::default();
+    }
+    let mut chance = |most: f64| if random.bool() { random.f64() * most } else { 0.0 };
+    let mut manner = Manner {
+        transient: chance(0.3),
+        unknown: chance(0.2),
+        fatal: chance(0.1),
+        malformed: chance(0.1),
+        silent: chance(0.3),
+        ..Manner::default()
+    };
+    manner.tells_wait = random.bool();
+    if random.u8(..3) == 0 {
+        let window = limits.window.as_secs_f64();
+        let share = 0.3 + random.f64() * 0.7;
+        let tokens = limits.tokens_per_minute.unwrap_or(20_000) as f64 / window * share;
+        let requests = limits.requests_per_minute.unwrap_or(60) as f64 / window * share;
+        manner.bucket = Some(Bucket::new(tokens.max(20.0), requests.max(0.2), 1.0 + random.f64() * window));
+    }
+    if random.u8(..8) == 0 {
+        manner.quota_after = Some(random.usize(..60));
+        manner.quota_lasts = random.u64(..4 * 3_600) * SECOND;
+    }
+    manner
+}
+
+impl Setting {
+    /// The setting of a seed.
+    pub(crate) fn random(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_7c_c1);
+        let count = if random.bool() { random.u64(1..=20) } else { random.u64(1..=200) };
+        let max_output_tokens = random.bool().then(|| random.u64(1..1_000));
+        let most_input = *random.choice(&[20, 400, 2_000]).expect("not empty");
+        let batch_size = if random.u8(..3) == 0 { random.u64(3..60) } else { u64::MAX };
+        let doomed = if random.u8(..3) == 0 { 0.1 } else { 0.0 };
+        let prompts: BTreeMap<u64, Prompt> = (1..=count)
+            .map(|number| {
+                let output_tokens = random.u64(1..=max_output_tokens.unwrap_or(900));
+                let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens };
+                let batch = ((number - 1) / batch_size) as u32;
+                (number, Prompt { usage, batch, doomed: random.f64() < doomed })
+            })
+            .collect();
+        let limits = limits(&mut random, &prompts, max_output_tokens);
+        let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
+        // Said here once more, so that a ledger without it is found out.
+        let guard = nanos((limits.window / 64).min(Duration::from_millis(250)));
+        let case = Case {
+            tame,
+            store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
+            transit: if tame { guard / 4 } else { random.u64(1..200 * MS) },
+            work: random.u64(MS..5 * SECOND),
+            quick_refusals: random.bool(),
+            faultless,
+            disk_failure: if random.u8(..8) == 0 { random.f64() * 0.2 } else { 0.0 },
+            store_failure: if random.u8(..8) == 0 { random.f64() * 0.1 } else { 0.0 },
+            sleeps: !tame && random.u8(..4) == 0,
+            interrupts: random.u8(..5) == 0,
+        };
+        let rules = Rules {
+            concurrency: {
+                let most = random.usize(1..=64);
+                if random.bool() { Concurrency::Auto(most) } else { Concurrency::Fixed(most) }
+            },
+            soft_start: random.bool(),
+            on_quota: if random.bool() { OnQuota::Stop } else { OnQuota::Wait },
+            quota_wait: Duration::from_secs(random.u64(1..300)),
+            give_up_after: Duration::from_secs(random.u64(60..3_600)),
+            deadline: None,
+            attempts: random.u32(1..=4),
+            max_output_tokens,
+            on_day_limit: if random.bool() { OnDayLimit::Wait } else { OnDayLimit::Exit },
+            limits,
+        };
+        let zone = *random.choice(&[Tz::UTC, Tz::Europe__Berlin, Tz::America__Sao_Paulo]).expect("not empty");
+        let daily = limits.tokens_per_day.is_some() || limits.requests_per_day.is_some();
+        let midnight: DateTime<Utc> = "2026-03-28T23:00:00Z".parse().expect("a date");
+        // Days with a limit begin near their end, so that a wait for midnight takes few steps.
+        let before = if daily { random.i64(60..1_800) } else { random.i64(60..86_400) };
+        let start = Day::of(midnight + TimeDelta::days(random.i64(0..3)), &zone).ends - TimeDelta::seconds(before);
+        let mono = random.u64(1..1_000_000 * SECOND);
+        let wall_steps = random.u8(..4) == 0;
+        let manner = manner(&mut random, &limits, faultless);
+        let _ = random.u64(..);
+        let crashes = if random.bool() { random.usize(1..5) } else { 0 };
+        let mut crash_at: Vec<u64> = (0..crashes).map(|_| random.u64(1..(count * 14 + 30))).collect();
+        crash_at.sort_unstable();
+        Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, random }
+    }
+}
