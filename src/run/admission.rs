@@ -20,7 +20,7 @@ use crate::report::event::{Binds, Event, WaitFor};
 /// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
 const RECHECK: Duration = Duration::from_secs(1);
 /// The same for a day's limit.
-const RECHECK_DAY: Duration = Duration::from_secs(10);
+const RECHECK_DAY: Duration = Duration::from_secs(60);
 /// A wait that moves by less than this is not told again.
 const SAME_WAIT: Duration = Duration::from_secs(5);
 /// A shorter wait is not told again within [`TOLD_FOR`]: at an even pace there is one before each request.

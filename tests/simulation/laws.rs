@@ -17,8 +17,8 @@ use super::server::right_answer;
 
 /// A wait that is longer than this must have been announced.
 const SILENT: u64 = 5_000_000_000;
-/// An announced wait may turn out this much longer: the machine does not repeat itself, and asks again about a day every ten seconds.
-const INEXACT: u64 = 16_000_000_000;
+/// An announced wait may turn out this much longer: the machine does not repeat itself, and asks again about a day every minute.
+const INEXACT: u64 = 66_000_000_000;
 
 /// One admitted request, as the judge knows it.
 #[derive(Debug)]
@@ -277,6 +277,11 @@ impl Laws {
                 });
             }
         }
+    }
+
+    /// The end of the wait that the server asked for, or that the machine announced.
+    pub(crate) fn not_before(&self, prompt: u64) -> u64 {
+        self.turns.get(&prompt).map_or(0, |turn| turn.not_before)
     }
 
     /// Whether the prompt has used up its attempts.

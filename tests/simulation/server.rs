@@ -9,8 +9,6 @@ use promptmill::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
 
 use super::limiter::Limiter;
 
-const SECOND: f64 = 1e9;
-
 /// How the server behaves in one seed. The chances are of 1.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manner {
@@ -20,56 +18,15 @@ pub(crate) struct Manner {
     pub(crate) malformed: f64,
     /// Answers without a usage.
     pub(crate) silent: f64,
-    /// Its own limits, below those that the client knows: tokens and requests a second, and how many seconds' worth may come at once.
-    pub(crate) bucket: Option<Bucket>,
-    /// Its own limit, of one of the classes in `servers.rs`.
+    /// Its own limit, which the client is not told of, or is told of wrongly.
     pub(crate) limiter: Option<Limiter>,
     /// How many times our count of a prompt's tokens it counts.
     pub(crate) counts: f64,
     /// When it fails every request: from and to, in nanoseconds after the first arrival. In the second half nothing reaches it.
     pub(crate) outage: Option<(u64, u64)>,
-    /// Whether a 429 names a wait.
-    pub(crate) tells_wait: bool,
     /// From this arrival on the quota is used up, until it is raised, or so many nanoseconds have passed.
     pub(crate) quota_after: Option<usize>,
     pub(crate) quota_lasts: u64,
-}
-
-/// A token bucket, which the client's sliding window is not.
-#[derive(Clone, Debug)]
-pub(crate) struct Bucket {
-    pub(crate) tokens_per_second: f64,
-    pub(crate) requests_per_second: f64,
-    pub(crate) depth_seconds: f64,
-    tokens: f64,
-    requests: f64,
-    filled: u64,
-}
-
-impl Bucket {
-    pub(crate) fn new(tokens_per_second: f64, requests_per_second: f64, depth_seconds: f64) -> Self {
-        let tokens = tokens_per_second * depth_seconds;
-        let requests = requests_per_second * depth_seconds;
-        Self { tokens_per_second, requests_per_second, depth_seconds, tokens, requests, filled: 0 }
-    }
-
-    /// Takes the amounts out, or says how long it takes until they are there. What is over the depth is let in when the bucket is full.
-    fn take(&mut self, at: u64, tokens: f64) -> Result<(), Duration> {
-        let passed = (at.saturating_sub(self.filled)) as f64 / SECOND;
-        self.filled = self.filled.max(at);
-        let (most_tokens, most_requests) =
-            (self.tokens_per_second * self.depth_seconds, (self.requests_per_second * self.depth_seconds).max(1.0));
-        self.tokens = (self.tokens + passed * self.tokens_per_second).min(most_tokens);
-        self.requests = (self.requests + passed * self.requests_per_second).min(most_requests);
-        let missing = ((tokens.min(most_tokens) - self.tokens) / self.tokens_per_second)
-            .max((1.0 - self.requests) / self.requests_per_second);
-        if missing > 0.0 {
-            return Err(Duration::from_secs_f64(missing + 0.001));
-        }
-        self.tokens -= tokens.min(most_tokens);
-        self.requests -= 1.0;
-        Ok(())
-    }
 }
 
 /// What the server makes of one arrival: what it says, and the tokens that it bills.
@@ -77,6 +34,7 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     pub(crate) billed: u64,
     pub(crate) hints: Vec<ServerHint>,
+    pub(crate) in_outage: bool,
 }
 
 #[derive(Debug)]
@@ -131,7 +89,7 @@ impl Server {
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
             let verdict = failure(Kind::Run(RunStop::Quota), "insufficient_quota", None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new() };
+            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
         }
         let first = *self.first.get_or_insert(at);
         if let Some((from, to)) = self.manner.outage
@@ -143,6 +101,7 @@ impl Server {
                 verdict: failure(Kind::Transient, class, None, Billed::No, None),
                 billed: 0,
                 hints: Vec::new(),
+                in_outage: true,
             };
         }
         let mut hints = Vec::new();
@@ -156,18 +115,8 @@ impl Server {
             if let Err(refusal) = taken {
                 self.refused += 1;
                 let verdict = failure(Kind::Throttled, "rate_limited", refusal.wait, Billed::No, None);
-                return Judgement { verdict, billed: 0, hints };
+                return Judgement { verdict, billed: 0, hints, in_outage: false };
             }
-        }
-        if let Some(bucket) = &mut self.manner.bucket
-            && let Err(wait) = bucket.take(at, usage.total() as f64)
-        {
-            let wait = self.manner.tells_wait.then_some(wait);
-            return Judgement {
-                verdict: failure(Kind::Throttled, "rate_limited", wait, Billed::No, None),
-                billed: 0,
-                hints: Vec::new(),
-            };
         }
         let mut chance = self.random.f64();
         let mut falls = |share: f64| {
@@ -180,6 +129,7 @@ impl Server {
                 verdict: failure(Kind::Transient, "server_error", wait, Billed::No, None),
                 billed: 0,
                 hints: Vec::new(),
+                in_outage: false,
             };
         }
         if falls(self.manner.unknown) {
@@ -188,6 +138,7 @@ impl Server {
                 verdict: failure(Kind::Unknown, "timeout", None, Billed::Maybe, None),
                 billed,
                 hints: Vec::new(),
+                in_outage: false,
             };
         }
         if falls(self.manner.fatal) {
@@ -195,12 +146,13 @@ impl Server {
                 verdict: failure(Kind::Prompt, "bad_request", None, Billed::No, None),
                 billed: 0,
                 hints: Vec::new(),
+                in_outage: false,
             };
         }
         let billed = usage.total();
         if falls(self.manner.malformed) {
             let verdict = failure(Kind::Transient, "malformed", None, Billed::Yes, Some(usage));
-            return Judgement { verdict, billed, hints: Vec::new() };
+            return Judgement { verdict, billed, hints: Vec::new(), in_outage: false };
         }
         let finish = *self.random.choice(&[Finish::Complete, Finish::Truncated, Finish::Refused]).expect("not empty");
         let told = (self.random.f64() >= self.manner.silent).then_some(usage);
@@ -208,6 +160,7 @@ impl Server {
             verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish }),
             billed,
             hints,
+            in_outage: false,
         }
     }
 }

@@ -156,9 +156,50 @@ fn run(class: Class, seed: u64) -> Result<Outcome, String> {
     World::new(setting(class, seed), Trace::Off).run().map_err(|broken| format!("{}: {broken}", class.name))
 }
 
+/// 2,000 prompts, and a minute in which the server fails: at first it says so, then nothing reaches it.
+fn outage(seed: u64, lasts: u64) -> Setting {
+    let mut setting = setting(PLAIN, seed);
+    let random = &mut setting.random;
+    setting.prompts = (1..=2_000)
+        .map(|number| (number, Prompt { usage: usage(random, 300..500), batch: 0, doomed: false }))
+        .collect();
+    setting.rules.limits = Limits { requests_per_minute: None, tokens_per_minute: None, ..setting.rules.limits };
+    setting.rules.concurrency = Concurrency::Auto(random.usize(4..64));
+    setting.rules.attempts = 1;
+    setting.case.work = 400 * MS;
+    setting.manner = Manner { outage: Some((3 * SECOND, lasts)), ..Manner::default() };
+    setting
+}
+
+#[test]
+fn an_outage_costs_few_requests_and_no_attempt() {
+    for seed in 0..10 {
+        for (lasts, most) in [(60, 30), (600, 60)] {
+            let outcome = World::new(outage(seed, lasts * SECOND), Trace::Off).run().expect("the laws hold");
+            assert_eq!((outcome.failed, outcome.runs), (0, 1), "seed {seed}: an attempt was used up");
+            assert!((1..=most).contains(&outcome.in_outage), "seed {seed}: {} sent in {lasts} s", outcome.in_outage);
+        }
+    }
+}
+
+#[test]
+fn an_account_that_is_used_up_is_asked_seldom_and_the_run_goes_on() {
+    for seed in 0..10 {
+        let mut setting = outage(seed, 0);
+        setting.rules.on_quota = OnQuota::Wait;
+        let at_once = setting.rules.concurrency.most();
+        setting.manner = Manner { quota_after: Some(300), quota_lasts: 3 * 3_600 * SECOND, ..Manner::default() };
+        let outcome = World::new(setting, Trace::Off).run().expect("the laws hold");
+        assert_eq!((outcome.failed, outcome.runs), (0, 1), "seed {seed}");
+        // 5, 10, 20, 40 and 60 minutes, and then each hour: six probes.
+        let refused = outcome.requests - 2_000;
+        assert!((1..=at_once + 6).contains(&refused), "seed {seed}: {refused} refused, {at_once} at once");
+    }
+}
+
 #[test]
 fn each_class_of_servers_is_used_and_not_hammered() {
-    let seeds = super::number("PROMPTMILL_SIM_SERVERS").unwrap_or(12);
+    let seeds = super::number("PROMPTMILL_SIM_SERVERS").unwrap_or(20);
     let mut report = Vec::new();
     for class in CLASSES {
         if let Some(seed) = super::number("PROMPTMILL_SIM_SEED") {

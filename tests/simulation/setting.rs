@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use promptmill::admit::hint::Unit;
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Day, nanos};
 use promptmill::config::{OnDayLimit, OnQuota};
 use promptmill::model::Usage;
 use promptmill::run::{Concurrency, Rules};
 
-use super::server::{Bucket, Manner};
+use super::limiter::{Enforced, Limiter, Tells};
+use super::server::Manner;
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
@@ -83,6 +85,34 @@ fn limits(random: &mut fastrand::Rng, prompts: &BTreeMap<u64, Prompt>, rules_out
     }
 }
 
+/// A limit of the server's own: tighter than ours, told or not, true or not, in slices or windows, and lower for a while.
+fn limiter(random: &mut fastrand::Rng, limits: &Limits) -> Limiter {
+    let window = limits.window.as_secs_f64() * *random.choice(&[0.1, 1.0, 3.0]).expect("not empty");
+    let unit = if random.bool() { Unit::Requests } else { Unit::Tokens };
+    let ours = match unit {
+        Unit::Requests => limits.requests_per_minute.unwrap_or(60),
+        Unit::Tokens => limits.tokens_per_minute.unwrap_or(20_000),
+    };
+    let size = (ours as f64 * (0.3 + random.f64())).max(if unit == Unit::Requests { 2.0 } else { 500.0 });
+    let enforced = match random.u8(..4) {
+        0 => Enforced::Windows,
+        1 => Enforced::Bucket { depth_seconds: window / 60.0 },
+        _ => Enforced::Bucket { depth_seconds: window },
+    };
+    let tells = Tells {
+        headers: random.bool(),
+        text: random.bool(),
+        wait: random.bool(),
+        lie: *random.choice(&[1.0, 1.0, 0.5, 3.0]).expect("not empty"),
+    };
+    let mut limiter = Limiter::new(unit, size, window, enforced, tells);
+    if random.bool() {
+        let from = random.u64(..60) * SECOND;
+        limiter.slump = Some((from, from + random.u64(1..120) * SECOND, 0.2 + random.f64() * 0.7));
+    }
+    limiter
+}
+
 fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manner {
     if faultless {
         return Manner::default();
@@ -96,13 +126,9 @@ fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manne
         silent: chance(0.3),
         ..Manner::default()
     };
-    manner.tells_wait = random.bool();
     if random.u8(..3) == 0 {
-        let window = limits.window.as_secs_f64();
-        let share = 0.3 + random.f64() * 0.7;
-        let tokens = limits.tokens_per_minute.unwrap_or(20_000) as f64 / window * share;
-        let requests = limits.requests_per_minute.unwrap_or(60) as f64 / window * share;
-        manner.bucket = Some(Bucket::new(tokens.max(20.0), requests.max(0.2), 1.0 + random.f64() * window));
+        manner.limiter = Some(limiter(random, limits));
+        manner.counts = 0.5 + random.f64();
     }
     if random.u8(..8) == 0 {
         manner.quota_after = Some(random.usize(..60));

@@ -520,7 +520,7 @@ impl World {
                 Ended::Again { .. } => {
                     let machine = self.machine.as_ref().expect("it records");
                     let job = machine.jobs().iter().position(|job| job.prompt == end.prompt).expect("one of its jobs");
-                    let at = self.mono;
+                    let at = self.mono.max(self.laws.not_before(prompt));
                     // A last attempt may be held back until it is known whether the server fails.
                     if !self.laws.is_last(prompt) {
                         self.ready.entry(job as JobIndex).or_insert(at);
@@ -541,8 +541,9 @@ impl World {
         let judgement = self.server.judge(self.mono, prompt, usage, charge);
         self.laws.requests[request].arrived = Some(self.mono);
         self.laws.requests[request].billed = judgement.billed;
-        // A refusal is no work.
-        let refused = matches!(&judgement.verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
+        // A refusal is no work, and neither is an outage.
+        let refused = judgement.in_outage
+            || matches!(&judgement.verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
         let work = if refused && self.case.quick_refusals { self.case.transit } else { self.case.work };
         let (work, back) = (self.delay(work), self.delay(self.case.transit));
         self.push(run, work + back, Happening::Heard(job, judgement.verdict, judgement.hints));
