@@ -31,7 +31,9 @@ const MOST_CUT: f64 = 0.4;
 const LEAST_CUT: f64 = 0.9;
 /// What was sent is compared with what the server counts for it after this part of the limit,
 const COMPARED: f64 = 0.125;
-/// and each comparison counts with this weight.
+/// and after so many times what may have arrived in another order than it left;
+const SURE: f64 = 8.0;
+/// each comparison counts with this weight.
 const COMPARED_WEIGHT: f64 = 0.5;
 /// The server counts at the most so many times what we do, or that part of it.
 const MOST_SCALE: f64 = 3.0;
@@ -64,6 +66,8 @@ pub(super) struct Anchor {
     pub(super) sent: Mono,
     /// What had been sent in all before that request.
     pub(super) sent_before: f64,
+    /// What may have arrived before or after it.
+    pub(super) others: f64,
 }
 
 /// A bucket of the server.
@@ -122,6 +126,11 @@ impl Bucket {
         };
         bucket.level = bucket.depth(now);
         bucket
+    }
+
+    /// A bucket that an earlier run learned: full at `begins`, and not tried with more before a while after `now`.
+    pub(super) fn remembered(limit: LearnedLimit, begins: Mono, now: Mono) -> Self {
+        Self { confirmed: now, ..Self::new(limit, begins) }
     }
 
     /// What a `slow_down` leaves: `tokens_per_minute` and its slow growth.
@@ -193,6 +202,7 @@ impl Bucket {
             if self.level >= full {
                 self.level = full;
                 self.rested = true;
+                self.anchor = None;
                 self.confirmed = self.confirmed.plus(passed).min(now);
             }
             self.at = now;
@@ -218,12 +228,6 @@ impl Bucket {
         self.level -= charge * self.scale;
     }
 
-    /// Lets time pass, without a trial of more: the limit was learned by an earlier run.
-    pub(super) fn rest_until(&mut self, now: Mono) {
-        self.refill(now);
-        self.confirmed = now;
-    }
-
     pub(super) fn give_back(&mut self, charge: f64) {
         self.level += charge * self.scale;
     }
@@ -240,31 +244,27 @@ impl Bucket {
         self.level - charge * self.scale < self.reserve(now) + 0.05 * self.depth(now)
     }
 
-    /// A hint of what was left when a request that left at `sent` arrived: `others` may have been taken since. `now` is when it was heard.
-    pub(super) fn hint_level(&mut self, left: f64, others: f64, sent: Mono, now: Mono) {
+    /// A hint of what was left when a request arrived: `others` may have been taken since. `now` is when it was heard.
+    pub(super) fn hint_level(&mut self, hint: Anchor, now: Mono) {
         self.refill(now);
-        let most = left + self.rate(now) * sent.until(now).as_secs_f64();
-        let least = left - others * self.scale;
+        let most = hint.left + self.rate(now) * hint.sent.until(now).as_secs_f64();
+        let least = hint.left - hint.others * self.scale;
         self.level = self.level.min(most).max(least).min(self.depth(now));
     }
 
-    /// A hint shows what the server counts for what we sent since an earlier one.
+    /// A hint shows what the server counts for what we sent since an earlier one, while it was never full.
     pub(super) fn compare(&mut self, hint: Anchor, now: Mono) {
         let Some(anchor) = self.anchor else {
             self.anchor = Some(hint);
             return;
         };
         let ours = hint.sent_before - anchor.sent_before;
-        // Answers come in another order than requests left: only a good part of the limit tells more than that.
-        if ours < COMPARED * self.size || hint.sent <= anchor.sent {
-            return;
-        }
-        let refilled = self.rate(now) * anchor.sent.until(hint.sent).as_secs_f64();
-        // A bucket that was full lost what would have refilled.
-        if anchor.left.max(hint.left) < 0.95 * self.size {
+        // Requests arrive in another order than they leave: only a good part of the limit, and many times what was under way, tells more than that.
+        if ours >= COMPARED * self.size && ours >= SURE * (anchor.others + hint.others) {
+            let refilled = self.rate(now) * anchor.sent.until(hint.sent).as_secs_f64();
             self.count((anchor.left - hint.left + refilled) / ours, COMPARED_WEIGHT);
+            self.anchor = Some(hint);
         }
-        self.anchor = Some(hint);
     }
 
     /// The server counts `ratio` times what we charge, as one comparison says that counts with `weight` of 1.

@@ -5,4 +5,6 @@ pub mod hint;
 pub mod ledger;
 pub mod limits;
 pub mod server;
+#[cfg(test)]
+mod server_tests;
 pub mod usage_md;

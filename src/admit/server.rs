@@ -176,11 +176,10 @@ impl ServerLimits {
         let recent: Vec<(Mono, Amount)> = recent.into_iter().collect();
         for limit in learned {
             let begins = Mono(now.mono.0.saturating_sub(crate::clock::nanos(limit.window)));
-            let mut bucket = Bucket::new(limit, begins);
+            let mut bucket = Bucket::remembered(limit, begins, now.mono);
             for (at, amount) in recent.iter().filter(|(at, _)| *at > begins) {
                 bucket.take(of_amount(bucket.unit, *amount), *at);
             }
-            bucket.rest_until(now.mono);
             server.buckets.push(bucket);
         }
         if pacing == Pacing::Smooth {
@@ -314,10 +313,16 @@ impl ServerLimits {
         if hint.refused && hint.charged.is_some_and(|charged| charged <= left) {
             return;
         }
-        bucket.hint_level(to_f64(left), others.of(hint.unit), ticket.sent, now.mono);
+        let told = Anchor {
+            left: to_f64(left),
+            sent: ticket.sent,
+            sent_before: ticket.sent_before.of(hint.unit),
+            // What came after a request that was refused is most likely refused too.
+            others: if hint.refused { 0.0 } else { others.of(hint.unit) },
+        };
+        bucket.hint_level(told, now.mono);
         if !hint.refused && hint.window.is_some() {
-            let sent_before = ticket.sent_before.of(hint.unit);
-            bucket.compare(Anchor { left: to_f64(left), sent: ticket.sent, sent_before }, now.mono);
+            bucket.compare(told, now.mono);
         }
         let size = bucket.size;
         if to_f64(left) < size / 10.0 && bucket.is_daily() && !self.warned.contains(&(hint.unit, bucket.window)) {
