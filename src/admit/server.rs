@@ -471,7 +471,7 @@ impl ServerLimits {
             let (before, passed) = self.history.since(window, ticket.sent);
             let took = (ticket.sent_before - before).of(unit).max(1.0);
             // Some of them are on their way to a refusal of their own.
-            let size = 0.95 * took / (1.0 + passed.as_secs_f64() / window.as_secs_f64());
+            let size = 0.9 * took / (1.0 + passed.as_secs_f64() / window.as_secs_f64());
             LearnedLimit {
                 unit,
                 group: None,

@@ -196,3 +196,91 @@ impl Breaker {
         Judged::StillOpen { probe: Some(open.probe_at) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(seconds * SECOND)
+    }
+
+    fn fail(breaker: &mut Breaker, job: JobIndex, sent: u64, now: u64) -> Judged {
+        breaker.failed(job, at(sent), false, at(now), None, 0.0)
+    }
+
+    #[test]
+    fn one_failure_among_answers_is_the_prompts_own() {
+        let mut breaker = Breaker::default();
+        for sent in (0..100).step_by(2) {
+            assert_eq!(fail(&mut breaker, 1, sent, sent + 1), Judged::Own);
+            assert_eq!(breaker.answered(2, at(sent + 1)), None);
+        }
+        assert_eq!(breaker.gate(at(100)), Gate::Open);
+    }
+
+    #[test]
+    fn many_prompts_failing_in_a_row_open_it_and_get_their_attempts_back() {
+        let mut breaker = Breaker::default();
+        breaker.answered(9, at(1));
+        assert_eq!(fail(&mut breaker, 0, 2, 10), Judged::Own);
+        // The answer of a request that was sent before says nothing of what came later.
+        breaker.answered(8, at(1));
+        for job in 1..7 {
+            assert_eq!(fail(&mut breaker, job, 3, 10), Judged::Suspected);
+        }
+        let Judged::Opened { refunds, probe } = fail(&mut breaker, 7, 3, 11) else { panic!("it opens") };
+        assert_eq!((refunds, probe), ((0..8).collect(), at(12)));
+        assert_eq!(fail(&mut breaker, 8, 3, 11), Judged::StillOpen { probe: None });
+        assert_eq!(breaker.gate(at(11)), Gate::NotBefore(at(12)));
+        assert_eq!(breaker.gate(at(12)), Gate::Probe);
+        breaker.sent(3);
+        assert_eq!(breaker.gate(at(13)), Gate::Probing);
+        // The probe fails too: twice the wait. The server's own is a minimum.
+        assert_eq!(fail(&mut breaker, 3, 12, 13), Judged::StillOpen { probe: Some(at(15)) });
+        breaker.sent(3);
+        let asked = breaker.failed(3, at(15), false, at(16), Some(Duration::from_secs(50)), 0.0);
+        assert_eq!(asked, Judged::StillOpen { probe: Some(at(66)) });
+        breaker.sent(4);
+        assert_eq!(breaker.answered(4, at(66)), Some(Cause::Outage));
+        assert_eq!(breaker.gate(at(66)), Gate::Open);
+    }
+
+    #[test]
+    fn a_prompt_that_always_fails_does_not_open_it() {
+        let mut breaker = Breaker::default();
+        for sent in 0..100 {
+            let job = JobIndex::from(sent % 2 == 0);
+            assert!(matches!(fail(&mut breaker, job, sent, sent), Judged::Own | Judged::Suspected));
+        }
+        assert_eq!(fail(&mut breaker, 1, 100, 100), Judged::Own);
+    }
+
+    #[test]
+    fn what_never_reaches_the_server_opens_it_soon_and_uses_up_nothing() {
+        let mut breaker = Breaker::default();
+        let mut unsent = |now: u64| breaker.failed(0, at(now), true, at(now), None, 0.0);
+        assert_eq!((unsent(0), unsent(1)), (Judged::Suspected, Judged::Suspected));
+        assert_eq!(unsent(2), Judged::Opened { refunds: Vec::new(), probe: at(3) });
+    }
+
+    #[test]
+    fn an_account_that_is_used_up_is_asked_after_twice_the_time_each_time() {
+        let mut breaker = Breaker::default();
+        let first = Duration::from_secs(300);
+        let (mut now, mut waits) = (0, Vec::new());
+        for _ in 0..6 {
+            let probe = breaker.used_up(1, at(now), first, 0.0).expect("it is news");
+            waits.push(at(now).until(probe).as_secs());
+            // Others that were under way say the same.
+            assert_eq!(breaker.used_up(2, at(now), first, 0.0), None);
+            now = probe.0 / SECOND;
+            assert_eq!(breaker.gate(at(now)), Gate::Probe);
+            breaker.sent(1);
+        }
+        assert_eq!(waits, [300, 600, 1_200, 2_400, 3_600, 3_600]);
+        assert_eq!(breaker.answered(1, at(now)), Some(Cause::Quota));
+    }
+}

@@ -12,6 +12,8 @@ mod breaker;
 mod estimate;
 mod in_flight;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod outcome;
 mod soft_start;
 mod throttle;

@@ -51,7 +51,7 @@ const CLASSES: &[Class] = &[
     PLAIN,
     Class { name: "tells only by refusals", tells: TEXT, most_requests: 1.05, ..PLAIN },
     Class { name: "names only waits", tells: WAIT, most_requests: 1.05, ..PLAIN },
-    Class { name: "says nothing", tells: SILENT, most_requests: 1.05, ..PLAIN },
+    Class { name: "says nothing", tells: SILENT, most_requests: 1.055, ..PLAIN },
     Class { name: "enforces slices of a second", sliced: true, most_requests: 1.02, least_use: 0.95, ..PLAIN },
     Class {
         name: "enforces slices, and tells only by refusals",

@@ -1,0 +1,127 @@
+//! The order in which prompts leave, whatever their sizes: nobody starves.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+
+use super::{Action, Concurrency, Content, Input, Job, Machine, OutputEstimate, Rules};
+use crate::admit::ledger::Ledger;
+use crate::admit::limits::Limits;
+use crate::admit::server::{Pacing, ServerLimits};
+use crate::clock::{Day, Mono, Now};
+use crate::config::{OnDayLimit, OnQuota};
+use crate::model::{PromptId, Usage};
+use crate::record::Store;
+use crate::record::entry::Fingerprint;
+use crate::record::memory::MemoryStore;
+use crate::send::answer::{Answer, Finish};
+use crate::send::classify::Verdict;
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+fn at(mono: Mono) -> Now {
+    let start: DateTime<Utc> = "2026-11-22T09:00:00Z".parse().expect("a date");
+    let wall = start + TimeDelta::nanoseconds(i64::try_from(mono.0).expect("a test's span"));
+    Now { mono, wall, day: Day::of(wall, &Utc) }
+}
+
+/// Runs prompts of these sizes to their end; each answer takes a second. Says when each left.
+fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
+    let limits = Limits {
+        tokens_per_minute: Some(tokens_per_minute),
+        requests_per_minute: None,
+        window: WINDOW,
+        ..Limits::default()
+    };
+    let job = |(index, &input_tokens): (usize, &u64)| Job {
+        prompt: PromptId(index as u64 + 1),
+        fingerprint: Fingerprint([0; 16]),
+        input_tokens,
+        batch: 0,
+        doomed: None,
+    };
+    let rules = Rules {
+        concurrency: Concurrency::Fixed(1_000),
+        soft_start: false,
+        attempts: 1,
+        max_output_tokens: Some(1),
+        on_day_limit: OnDayLimit::Wait,
+        on_quota: OnQuota::Stop,
+        quota_wait: WINDOW,
+        give_up_after: WINDOW,
+        deadline: None,
+        limits,
+    };
+    let mut now = Mono(0);
+    let mut store = MemoryStore::new(Ledger::new(limits, at(now).day.date));
+    let server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(now));
+    let jobs = sizes.iter().enumerate().map(job).collect();
+    let mut machine = Machine::new(jobs, rules, OutputEstimate::default(), server, 1);
+    let (mut left, mut inputs, mut wake) = (Vec::new(), vec![(now, Input::Start)], None);
+    loop {
+        // The earliest thing that happens, or the alarm.
+        inputs.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+        let input = match (inputs.last().map(|(when, _)| *when), wake) {
+            (Some(when), alarm) if alarm.is_none_or(|alarm| when <= alarm) => inputs.pop(),
+            (_, Some(alarm)) => Some((alarm, Input::Wake)),
+            (_, None) => None,
+        };
+        let (when, input) = input.expect("it goes on until it ends");
+        now = now.max(when);
+        wake = None;
+        for action in machine.handle(&at(now), input) {
+            match action {
+                Action::Begin(claims) => {
+                    let begun = store.begin(&claims, &|| at(now)).expect("a store in memory");
+                    inputs.push((now, Input::Begun(begun)));
+                }
+                Action::Send(job) => {
+                    let size = sizes[job as usize];
+                    left.push((u64::from(job), Mono(0).until(now)));
+                    let usage = Some(Usage { input_tokens: size, output_tokens: 1 });
+                    let answer = Answer { text: "yes".to_owned(), usage, finish: Finish::Complete };
+                    let heard = Input::Heard(job, Verdict::Answer(answer), Vec::new());
+                    inputs.push((now.plus(Duration::from_secs(1)), heard));
+                }
+                Action::Write(job, Content::Answer(text)) => {
+                    inputs.push((now, Input::Written(job, Ok(text.len() as u64))));
+                }
+                Action::Write(job, Content::Error { .. }) => inputs.push((now, Input::Written(job, Ok(1)))),
+                Action::Finish(finished) => {
+                    store.finish(finished, &at(now)).expect("a store in memory");
+                    inputs.push((now, Input::Recorded));
+                }
+                Action::WakeAt(alarm) => wake = Some(alarm),
+                Action::Say(_) | Action::Learn(_) => {}
+                Action::End(_) => return left,
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_prompt_is_not_overtaken_and_holds_the_small_ones_for_one_window_at_most() {
+    // A large one between many small ones, which could always fill its room.
+    let sizes: Vec<u64> = (0..200).map(|index| if index == 50 { 990 } else { 19 }).collect();
+    let left = run(&sizes, 1_000);
+    let order: Vec<u64> = left.iter().map(|(job, _)| *job).collect();
+    assert_eq!(order, (0..200).collect::<Vec<_>>());
+    let (before, large, after) = (left[49].1, left[50].1, left[51].1);
+    let window = WINDOW + Duration::from_secs(2);
+    assert!(large - before <= window && after - large <= window, "{before:?} {large:?} {after:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// The rule: prompts leave in their order, so each waits at the most until the one before it fits.
+    #[test]
+    fn prompts_leave_in_their_order(sizes in prop::collection::vec(1u64..900, 1..60), limit in 901u64..3_000) {
+        let left = run(&sizes, limit);
+        let order: Vec<u64> = left.iter().map(|(job, _)| *job).collect();
+        prop_assert_eq!(order, (0..sizes.len() as u64).collect::<Vec<_>>());
+        for pair in left.windows(2) {
+            prop_assert!(pair[1].1 - pair[0].1 <= WINDOW + Duration::from_secs(2));
+        }
+    }
+}
