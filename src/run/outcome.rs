@@ -136,23 +136,23 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let Failure { kind, class, message, wait, billed, usage } = failure;
-        let spent = match billed {
+        let used = match billed {
             Billed::No => 0,
             Billed::Maybe => usage.map_or(reservation.tokens(), |usage| usage.total().max(reservation.tokens())),
             Billed::Yes => usage.map_or(reservation.tokens(), Usage::total),
         };
         if billed == Billed::Maybe {
             self.tally.unknown_requests += 1;
-            self.tally.unknown_tokens += spent;
+            self.tally.unknown_tokens += used;
         }
-        let settled = Settlement { reservation, tokens: spent, heard: now.mono };
+        let settled = Settlement { reservation, tokens: used, heard: now.mono };
         let usage = usage.unwrap_or_default();
         match kind {
             Kind::Prompt => self.write_error(job, Some(settled), usage, class, message, actions),
             Kind::Run(RunStop::Quota) if self.rules.on_quota == OnQuota::Wait => {
                 let random = self.random.f64();
                 if let Some(probe) = self.breaker.used_up(job, now.mono, self.rules.quota_wait, random) {
-                    self.say_paused(now, Cause::Quota, class, message, probe, actions);
+                    Self::say_paused(now, Cause::Quota, class, message, probe, actions);
                 }
                 self.again(job, settled, class, now.mono);
             }
@@ -256,12 +256,11 @@ impl Machine {
         if cause == Cause::Outage && since.until(now.mono) >= self.rules.give_up_after {
             self.stop(Ending::Outage { class, message }, actions);
         } else {
-            self.say_paused(now, cause, class, message, probe, actions);
+            Self::say_paused(now, cause, class, message, probe, actions);
         }
     }
 
     fn say_paused(
-        &self,
         now: &Now,
         cause: Cause,
         class: &'static str,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::hint::{LearnedLimit, Source, Unit};
+use crate::admit::hint::{LearnedLimit, Source, Unit};
 use crate::clock::{Mono, Now};
 
 /// A limit that headers do not confirm is tried with more after a part of its window without a refusal: this part,
@@ -188,7 +188,7 @@ impl Bucket {
     }
 
     /// What is kept in reserve for requests that arrive closer together than they left: an eighth of a window's worth, at most 250 ms' worth, as in
-    /// [`Limits::guard`](super::limits::Limits::guard); of a slice not so much that it would fill up while we hesitate.
+    /// [`Limits::guard`](crate::admit::limits::Limits::guard); of a slice not so much that it would fill up while we hesitate.
     fn reserve(&self, now: Mono) -> f64 {
         let guard = self.rate(now) * (self.window / 8).min(Duration::from_millis(250)).as_secs_f64();
         guard.min(self.depth(now) * 0.4)
@@ -275,8 +275,8 @@ impl Bucket {
     }
 
     /// Its size is told. Returns whether that is news. `signal` says that it ends a trial: a burst of refusals is one.
-    pub(super) fn confirm(&mut self, told: Told, signal: bool, now: &Now) -> bool {
-        let Told { size, window, source } = told;
+    pub(super) fn confirm(&mut self, told: &Told, signal: bool, now: &Now) -> bool {
+        let Told { size, window, source } = *told;
         let (now, wall) = (now.mono, now.wall);
         self.refill(now);
         let same = (size - self.size).abs() <= 0.01 * self.size && window == self.window;
@@ -317,7 +317,7 @@ impl Bucket {
             Growth::Tried { patience } if near => (patience + 1).min(MOST_PATIENCE),
             _ => 0,
         };
-        self.confirm(Told { size, window: self.window, source: Source::Estimate }, false, now);
+        self.confirm(&Told { size, window: self.window, source: Source::Estimate }, false, now);
         self.growth = Growth::Tried { patience };
         self.rested = false;
         self.level = self.level.min(0.0);

@@ -3,16 +3,24 @@
 //! The ledger keeps the limits that a person sets; this keeps us off those that the server has. Admission obeys both. It is a value of one run: what
 //! other programs take from the same account shows in the hints.
 
+mod bucket;
+mod charge;
+mod estimate;
+#[cfg(test)]
+mod tests;
+
+pub use charge::{Charge, Ticket};
+
 use std::time::Duration;
 
-use super::bucket::{Anchor, Bucket, Told};
+use bucket::{Anchor, Bucket, Told};
+use charge::{History, of_amount, to_f64};
+
 use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit};
 use super::ledger::Amount;
 use super::limits::Limits;
 use crate::clock::{Mono, Now};
 
-/// What most servers count for the answer of a request that names no most (FACTS A.5).
-const UNNAMED_OUTPUT: u64 = 16;
 /// Windows that a server may mean; the person's own comes before them.
 const WINDOWS: [Duration; 5] = [
     Duration::from_secs(60),
@@ -37,56 +45,6 @@ pub enum Pacing {
     Burst,
     /// Evenly, from the start.
     Smooth,
-}
-
-/// What a request takes from the server's limits, as the server counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Charge {
-    requests: f64,
-    tokens: f64,
-}
-
-impl Charge {
-    /// A request of `input_tokens`, with the most output that it names.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "tokens of a request are far below 2^52")]
-    pub fn request(input_tokens: u64, max_output_tokens: Option<u64>) -> Self {
-        let tokens = input_tokens.saturating_add(max_output_tokens.unwrap_or(UNNAMED_OUTPUT));
-        Self { requests: 1.0, tokens: tokens as f64 }
-    }
-
-    fn of(self, unit: Unit) -> f64 {
-        match unit {
-            Unit::Requests => self.requests,
-            Unit::Tokens => self.tokens,
-        }
-    }
-}
-
-impl std::ops::AddAssign for Charge {
-    fn add_assign(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.tokens += other.tokens;
-    }
-}
-
-impl std::ops::Sub for Charge {
-    type Output = Self;
-    fn sub(self, other: Self) -> Self {
-        Self { requests: self.requests - other.requests, tokens: self.tokens - other.tokens }
-    }
-}
-
-/// A request at the server: what is needed to read the hint that comes back with its answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Ticket {
-    /// When it was sent.
-    pub sent: Mono,
-    charge: Charge,
-    /// What had been sent in all before it.
-    sent_before: Charge,
-    /// What had been heard of before it was sent: that reached the server before it.
-    heard_before: Charge,
 }
 
 /// What became of a request, as far as limits go.
@@ -133,6 +91,17 @@ pub enum News {
     },
 }
 
+/// One thing that was heard.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    ticket: &'a Ticket,
+    /// What may have arrived before or after it.
+    others: Charge,
+    /// Whether it starts a burst of refusals.
+    signal: bool,
+    now: &'a Now,
+}
+
 /// The picture.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
@@ -149,6 +118,7 @@ pub struct ServerLimits {
     /// Limits that were said to be nearly used up.
     warned: Vec<(Unit, Duration)>,
     changed: bool,
+    news: Vec<News>,
 }
 
 impl ServerLimits {
@@ -172,6 +142,7 @@ impl ServerLimits {
             history: History::new(limits.window),
             warned: Vec::new(),
             changed: false,
+            news: Vec::new(),
         };
         let recent: Vec<(Mono, Amount)> = recent.into_iter().collect();
         for limit in learned {
@@ -247,10 +218,10 @@ impl ServerLimits {
 
     /// A request was heard of at `now`, with what the server says of its limits.
     pub fn heard(&mut self, ticket: Ticket, hints: &[ServerHint], outcome: Outcome, now: &Now) -> Vec<News> {
-        let mut news = Vec::new();
         let signal = matches!(outcome, Outcome::Refused { signal: true } | Outcome::SlowDown { signal: true });
         // What may have been taken after this request arrived: all that was sent but not heard of when it left.
         let others = self.sent - ticket.charge - ticket.heard_before;
+        let heard = Heard { ticket: &ticket, others, signal, now };
         self.heard += ticket.charge;
         let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::SlowDown { .. });
         if refused {
@@ -261,15 +232,15 @@ impl ServerLimits {
             }
         }
         for hint in hints {
-            self.hint(hint, others, &ticket, signal, now, &mut news);
+            self.hint(hint, &heard);
         }
         match outcome {
-            Outcome::Refused { signal } => self.refusal(hints, &ticket, signal, now, &mut news),
-            Outcome::SlowDown { signal: true } => self.slow_down(now, &mut news),
+            Outcome::Refused { .. } => self.refusal(hints, &heard),
+            Outcome::SlowDown { signal: true } => self.slow_down(now),
             Outcome::SlowDown { signal: false } | Outcome::Admitted | Outcome::Other => {}
         }
         self.cap_estimates();
-        news
+        std::mem::take(&mut self.news)
     }
 
     /// What is to be kept between runs, if that has changed since it was last asked for.
@@ -294,16 +265,9 @@ impl ServerLimits {
         self.buckets.iter().map(of).reduce(Sustained::min)
     }
 
-    fn hint(
-        &mut self,
-        hint: &ServerHint,
-        others: Charge,
-        ticket: &Ticket,
-        signal: bool,
-        now: &Now,
-        news: &mut Vec<News>,
-    ) {
-        let Some(index) = self.bucket_of(hint, ticket, signal, now, news) else { return };
+    fn hint(&mut self, hint: &ServerHint, heard: &Heard<'_>) {
+        let Heard { ticket, others, now, .. } = *heard;
+        let Some(index) = self.bucket_of(hint, heard) else { return };
         let bucket = &mut self.buckets[index];
         if let (Some(charged), Unit::Tokens) = (hint.charged, hint.unit) {
             bucket.count(to_f64(charged) / ticket.charge.tokens.max(1.0), TOLD_WEIGHT);
@@ -327,19 +291,13 @@ impl ServerLimits {
         let size = bucket.size;
         if to_f64(left) < size / 10.0 && bucket.is_daily() && !self.warned.contains(&(hint.unit, bucket.window)) {
             self.warned.push((hint.unit, bucket.window));
-            news.push(News::NearlyUsed { limit: bucket.learned(), left });
+            self.news.push(News::NearlyUsed { limit: bucket.learned(), left });
         }
     }
 
     /// The bucket that a hint is of, made or brought up to it.
-    fn bucket_of(
-        &mut self,
-        hint: &ServerHint,
-        ticket: &Ticket,
-        signal: bool,
-        now: &Now,
-        news: &mut Vec<News>,
-    ) -> Option<usize> {
+    fn bucket_of(&mut self, hint: &ServerHint, heard: &Heard<'_>) -> Option<usize> {
+        let Heard { ticket, signal, now, .. } = *heard;
         let window = hint.window.and_then(|span| self.window(hint, span));
         let daily = window.map(|window| window >= Duration::from_secs(3_600));
         let size = hint.size.filter(|size| *size > 0).map(to_f64);
@@ -368,7 +326,7 @@ impl ServerLimits {
             let mut bucket = Bucket::new(limit, ticket.sent);
             // Until a hint says what is left, all that we sent in its window counts.
             bucket.take((self.sent - self.history.before(window, now.mono)).of(hint.unit), now.mono);
-            news.push(News::Learned(bucket.learned()));
+            self.news.push(News::Learned(bucket.learned()));
             self.changed = true;
             self.buckets.push(bucket);
             return Some(self.buckets.len() - 1);
@@ -379,8 +337,8 @@ impl ServerLimits {
             let stale = (now.wall - bucket.learned).to_std().unwrap_or_default() > STALE;
             // Headers are surer than the text of a refusal of the same limit.
             let source = if bucket.source == Source::Headers { Source::Headers } else { hint.source };
-            if bucket.confirm(Told { size, window, source }, signal, now) {
-                news.push(News::Learned(bucket.learned()));
+            if bucket.confirm(&Told { size, window, source }, signal, now) {
+                self.news.push(News::Learned(bucket.learned()));
                 self.changed = true;
             } else if stale {
                 self.changed = true;
@@ -402,119 +360,6 @@ impl ServerLimits {
 
     fn burst(&self, window: Duration) -> Duration {
         if self.pacing == Pacing::Smooth && window < Duration::from_secs(3_600) { window / SLICES } else { window }
-    }
-
-    /// A limit refused a request. Where the picture has room for it, the picture is wrong.
-    fn refusal(&mut self, hints: &[ServerHint], ticket: &Ticket, signal: bool, now: &Now, news: &mut Vec<News>) {
-        let told = hints.iter().find(|hint| hint.refused);
-        let explained = match told {
-            Some(ServerHint { size: Some(_), left: Some(left), charged: Some(charged), .. }) => left < charged,
-            _ => {
-                let charge = ticket.charge;
-                let mut explained = false;
-                for bucket in &mut self.buckets {
-                    // The refused tokens have been given back; the level is judged with them.
-                    let charge = charge.of(bucket.unit);
-                    let taken = if bucket.unit == Unit::Tokens { charge } else { 0.0 };
-                    if !bucket.is_ramp()
-                        && bucket.explains(taken, now.mono)
-                        && told.is_none_or(|hint| hint.unit == bucket.unit)
-                    {
-                        if signal {
-                            bucket.drain(now.mono);
-                        }
-                        explained = true;
-                    }
-                }
-                // An estimate is drained and still cut: that it was reached is how it is found to be too large.
-                explained && !self.buckets.iter().any(|bucket| bucket.source == Source::Estimate && !bucket.is_ramp())
-            }
-        };
-        if explained || !signal {
-            return;
-        }
-        let unit = told.map_or_else(|| self.likely_unit(now.mono), |hint| hint.unit);
-        self.cut(unit, ticket, now, news);
-    }
-
-    /// The limit that was most likely meant by a refusal that does not say: the one of which more is used, by the person's own limits.
-    fn likely_unit(&self, now: Mono) -> Unit {
-        let used = self.sent - self.history.before(self.limits.window, now);
-        let share = |most: Option<u64>, used: f64| most.map_or(0.0, |most| used / to_f64(most));
-        let requests = share(self.limits.requests_per_minute, used.requests);
-        if share(self.limits.tokens_per_minute, used.tokens) > requests { Unit::Tokens } else { Unit::Requests }
-    }
-
-    /// Cuts the rate, or begins to keep one.
-    fn cut(&mut self, unit: Unit, ticket: &Ticket, now: &Now, news: &mut Vec<News>) {
-        self.changed = true;
-        // The refused request itself is not part of what had been sent before it.
-        let admitted = ticket.sent_before - (self.refused - ticket.charge);
-        let before = self.emptied.replace((ticket.sent, admitted));
-        let estimate = self.buckets.iter_mut().find(|bucket| bucket.source == Source::Estimate && !bucket.is_ramp());
-        if let Some(bucket) = estimate {
-            let since = before.map(|(at, before)| ((admitted - before).of(bucket.unit), at.until(ticket.sent)));
-            bucket.cut(since, now);
-            news.push(News::Cut(bucket.learned()));
-            return;
-        }
-        let told = self.buckets.iter().filter(|bucket| bucket.unit == unit && !bucket.is_daily() && !bucket.is_ramp());
-        let limit = if let Some(told) = told.min_by(|a, b| a.rate(now.mono).total_cmp(&b.rate(now.mono))) {
-            // There should have been room in the minute: it is enforced in slices.
-            let burst = if self.pacing == Pacing::Burst { told.window } else { told.window / SLICES };
-            let size =
-                if self.pacing == Pacing::Burst || told.burst < told.window { told.size * 0.8 } else { told.size };
-            LearnedLimit { group: None, size, burst, source: Source::Estimate, learned: now.wall, ..told.learned() }
-        } else {
-            // All that was sent before it in a window went in: a bucket's depth, and what refilled meanwhile.
-            let window = self.limits.window;
-            let (before, passed) = self.history.since(window, ticket.sent);
-            let took = (ticket.sent_before - before).of(unit).max(1.0);
-            // Some of them are on their way to a refusal of their own.
-            let size = 0.9 * took / (1.0 + passed.as_secs_f64() / window.as_secs_f64());
-            LearnedLimit {
-                unit,
-                group: None,
-                size,
-                window,
-                burst: self.burst(window),
-                source: Source::Estimate,
-                learned: now.wall,
-            }
-        };
-        let mut bucket = Bucket::new(limit, now.mono);
-        bucket.drain(now.mono);
-        news.push(News::Cut(bucket.learned()));
-        self.buckets.push(bucket);
-    }
-
-    /// The server wants slower growth: a cut to 70 %, and a slow way back.
-    fn slow_down(&mut self, now: &Now, news: &mut Vec<News>) {
-        let minute = Duration::from_secs(60);
-        let (before, passed) = self.history.since(self.limits.window, now.mono);
-        let sent = (self.sent - before).tokens;
-        let per_minute =
-            (sent / passed.max(Duration::from_secs(1)).as_secs_f64() * minute.as_secs_f64() * 0.7).max(1.0);
-        self.buckets.retain(|bucket| !bucket.is_ramp());
-        let bucket = Bucket::ramp(per_minute, now.mono, now.wall);
-        news.push(News::Cut(bucket.learned()));
-        self.buckets.push(bucket);
-    }
-
-    /// What is estimated grows no further than what is told.
-    fn cap_estimates(&mut self) {
-        for unit in [Unit::Requests, Unit::Tokens] {
-            let told = self
-                .buckets
-                .iter()
-                .filter(|bucket| bucket.unit == unit && bucket.source != Source::Estimate && !bucket.is_daily());
-            let rate = told.map(|bucket| bucket.size / bucket.window.as_secs_f64()).min_by(f64::total_cmp);
-            for bucket in
-                self.buckets.iter_mut().filter(|bucket| bucket.unit == unit && bucket.source == Source::Estimate)
-            {
-                bucket.most = rate.map_or(f64::INFINITY, |rate| rate * bucket.window.as_secs_f64());
-            }
-        }
     }
 }
 
@@ -538,54 +383,6 @@ impl Sustained {
 /// The group under which the person's own limits are spread.
 const OWN: &str = "settings";
 
-/// What was sent until when, over the last window, in 32 steps.
-#[derive(Clone, Debug)]
-struct History {
-    step: Duration,
-    /// What had been sent in all at these moments, oldest first.
-    marks: std::collections::VecDeque<(Mono, Charge)>,
-}
-
-impl History {
-    fn new(window: Duration) -> Self {
-        Self { step: (window / 32).max(Duration::from_millis(1)), marks: std::collections::VecDeque::new() }
-    }
-
-    /// `sent` had been sent in all when another request left at `now`.
-    fn note(&mut self, sent: Charge, now: Mono) {
-        if self.marks.back().is_some_and(|(at, _)| at.until(now) < self.step) {
-            return;
-        }
-        self.marks.push_back((now, sent));
-        while self.marks.len() > 34 {
-            self.marks.pop_front();
-        }
-    }
-
-    /// What had been sent in all when the `window` that ends at `now` began.
-    fn before(&self, window: Duration, now: Mono) -> Charge {
-        self.since(window, now).0
-    }
-
-    /// The same, and how long the part of that window is in which anything was sent.
-    fn since(&self, window: Duration, now: Mono) -> (Charge, Duration) {
-        let begins = self.marks.iter().find(|(at, _)| at.plus(window) > now);
-        begins.map_or((Charge::default(), Duration::ZERO), |(at, sent)| (*sent, at.until(now)))
-    }
-}
-
-fn of_amount(unit: Unit, amount: Amount) -> f64 {
-    to_f64(match unit {
-        Unit::Requests => amount.requests,
-        Unit::Tokens => amount.tokens,
-    })
-}
-
 fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 0.01 * b
-}
-
-#[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-fn to_f64(number: u64) -> f64 {
-    number as f64
 }
