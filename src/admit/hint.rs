@@ -6,6 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::model::seconds;
+
 /// What a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,12 +105,21 @@ pub struct LearnedLimit {
     /// The most that fits into a window, over 0.
     pub size: f64,
     /// The window: the time in which an empty bucket fills; over zero.
+    #[serde(rename = "window_seconds", with = "seconds")]
     pub window: Duration,
     /// How much may come at once, as the time in which it refills: the window where all of it may, a second where the server enforces its
     /// limit in slices of one.
+    #[serde(rename = "burst_seconds", with = "seconds")]
     pub burst: Duration,
     /// How it was learned.
     pub source: Source,
     /// When it was last learned or confirmed.
     pub learned: DateTime<Utc>,
+}
+
+impl LearnedLimit {
+    /// The group under which a person's own limits are spread over the minute: the server has no part in it.
+    pub const SETTINGS: &str = "settings";
+    /// The group of what a `slow_down` leaves.
+    pub const RAMP: &str = "ramp";
 }

@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::SettingArgs;
 use crate::config::value::{self, RawValue};
-use crate::report::terminal::Verbosity;
+use crate::report::wording::Verbosity;
 use crate::standin::args::StandinArgs;
 
 /// Run a folder of prompts through an OpenAI-compatible API
@@ -19,7 +19,7 @@ use crate::standin::args::StandinArgs;
 #[command(name = "promptmill", version, args_conflicts_with_subcommands = true, max_term_width = 80)]
 #[command(
     after_help = "The API key is read from OPENAI_API_KEY, api_key.txt, .openai_key or .env; there is no flag for it.\n\
-    Exit codes: 0 all answered, 1 some failed, 2 bad input, 3 over the batch limit,\n4 stopped by the account, 5 stopped by a day limit, 130 interrupted."
+    Exit codes: 0 all answered, 1 some failed, 2 bad input, 3 over the batch limit,\n4 stopped by the account or a long outage, 5 by a day limit, --until or --for,\n130 interrupted."
 )]
 pub struct Cli {
     /// What to do; `run` where nothing is said.
@@ -103,7 +103,7 @@ pub struct PlanArgs {
     /// Plan as if every prompt were sent again
     #[arg(long)]
     pub force: bool,
-    /// Say how many in flight it needs to be done in TIME (8h)
+    /// Say which --concurrency it takes to be done in TIME (8h), or what forbids it
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub within: Option<Duration>,
     /// Print the plan as one line of JSON
@@ -123,7 +123,7 @@ pub struct StatusArgs {
     /// Print the status as one line of JSON
     #[arg(long)]
     pub json: bool,
-    /// Say more: the last waits, hints and cuts of the last run
+    /// Say more: the last waits, limits learned and pauses of the last run
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Where the settings come from.
@@ -139,7 +139,7 @@ fn span(text: &str) -> Result<Duration, String> {
 /// What `limits` takes.
 #[derive(Args, Clone, Debug)]
 pub struct LimitsArgs {
-    /// Instead of showing them, do this
+    /// What to do with them instead of showing them
     #[arg(value_name = "ACTION")]
     pub action: Option<LimitsAction>,
     /// Those of every address, key and model, not only of the one that is set

@@ -11,6 +11,7 @@ use crate::report::event::Event;
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::summary::{Summary, Tally};
 use crate::run::Ending;
+use crate::send::classify::RunStop;
 
 impl Run<'_> {
     /// Prints the closing line and what is to be known beside it.
@@ -61,14 +62,15 @@ impl Run<'_> {
 fn stopped_by(ending: &Ending, limits: &Limits) -> Option<String> {
     match ending {
         Ending::Complete => None,
-        Ending::Stopped { class, message, .. } => {
+        Ending::Stopped { stop, class, message } => {
             let message = message.trim_end_matches('.');
-            Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended"))
+            let wait = if *stop == RunStop::Quota { ", or let it wait with --on-quota wait" } else { "" };
+            Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended{wait}"))
         }
         Ending::Outage { class, message } => {
             let message = message.trim_end_matches('.');
             Some(format!(
-                "the server fails for longer than give_up_after: {class}: {message}. Run again when it is back"
+                "no request was answered for as long as give_up_after allows: {class}: {message}. Run again when the server is back"
             ))
         }
         Ending::Deadline => Some("the time of --until or --for is over; run again to go on".to_owned()),

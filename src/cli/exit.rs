@@ -23,9 +23,10 @@ pub enum Exit {
     BadInput = 2,
     /// The batch is over the batch limit; nothing was sent.
     OverBatch = 3,
-    /// The account stopped the run (key, quota, billing, a model or an address that it does not have); the rest is pending.
+    /// The account stopped the run (key, quota, billing, a model or an address that it does not have), or an outage that lasts longer than
+    /// `give_up_after`; the rest is pending.
     Account = 4,
-    /// A day limit stopped the run; the rest is pending.
+    /// A day limit stopped the run, or its time was over (`--until`, `--for`); the rest is pending.
     DayLimit = 5,
     /// Interrupted; the rest is pending.
     Interrupted = 130,
@@ -38,8 +39,11 @@ impl Exit {
         (Self::SomeFailed, "the run ended; some prompts failed for good, or the disk failed"),
         (Self::BadInput, "bad usage, settings or input; nothing was sent"),
         (Self::OverBatch, "refused: the batch is over the batch limit; nothing was sent"),
-        (Self::Account, "the account stopped it (key, quota, billing, model or address); the rest is pending"),
-        (Self::DayLimit, "a day limit stopped it (`--on-day-limit exit`); the rest is pending"),
+        (
+            Self::Account,
+            "the account stopped it (key, quota, billing, model or address), or an outage did; the rest is pending",
+        ),
+        (Self::DayLimit, "a day limit (`--on-day-limit exit`) or `--until` or `--for` stopped it; the rest is pending"),
         (Self::Interrupted, "interrupted; the rest is pending"),
     ];
 

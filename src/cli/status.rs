@@ -9,15 +9,17 @@ use serde::Serialize;
 use super::args::StatusArgs;
 use super::prepare::Prepared;
 use super::{Exit, Failure, print};
-use crate::admit::hint::{LearnedLimit, Source, Unit};
+use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{Clock, Now};
 use crate::config::Environment;
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{LastRun, SqliteStore};
+use crate::report::event::Event;
 use crate::report::format::{count, span};
 use crate::report::learned::line;
+use crate::report::wording::line_of;
 
 /// How many notes of the last run are shown.
 const NOTES: usize = 20;
@@ -41,24 +43,10 @@ struct Line {
 struct Report {
     limits: Vec<Line>,
     /// What was learned of the server's limits.
-    learned: Vec<ServerLimit>,
+    learned: Vec<LearnedLimit>,
     last_run: Option<Run>,
     /// The last notes of that run, where more is asked for.
     notes: Vec<Note>,
-}
-
-/// A learned limit.
-#[derive(Serialize)]
-struct ServerLimit {
-    unit: Unit,
-    group: Option<String>,
-    size: f64,
-    window_seconds: f64,
-    burst_seconds: f64,
-    source: Source,
-    learned: DateTime<Utc>,
-    #[serde(skip)]
-    line: String,
 }
 
 /// Something that happened in a run.
@@ -89,7 +77,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
         Some(mut store) => {
             let outputs = prepared.outputs_name();
             report.last_run = store.last_run(&outputs)?.map(Run::from);
-            report.learned = store.learned(&prepared.endpoint())?.into_iter().map(ServerLimit::from).collect();
+            report.learned = store.learned(&prepared.endpoint())?;
             if args.verbose > 0 {
                 let notes = store.last_notes(&outputs, NOTES)?;
                 report.notes = notes.into_iter().map(|(at, event)| Note { at, event }).collect();
@@ -102,7 +90,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
     let text = if args.json {
         serde_json::to_string(&report).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
     } else {
-        report.text()
+        report.text(&settings.limits, now.wall)
     };
     print(&text)?;
     Ok(Exit::Done)
@@ -144,7 +132,7 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
 }
 
 impl Report {
-    fn text(&self) -> String {
+    fn text(&self, limits: &Limits, now: DateTime<Utc>) -> String {
         let mut text = String::new();
         for Line { limit, used, most, pauses_at, frees_in_seconds, free_in_seconds } in &self.limits {
             let most = most.map_or("no limit".to_owned(), |most| format!("of {}", count(most)));
@@ -160,7 +148,7 @@ impl Report {
             let _ = writeln!(text, "{:20} {:>12} {most}{pauses}{frees}", limit.key(), count(*used));
         }
         for learned in &self.learned {
-            let _ = writeln!(text, "server: {}", learned.line);
+            let _ = writeln!(text, "server: {}", line(learned, &Local));
         }
         let last = match &self.last_run {
             None => "last run: none of this outputs folder\n".to_owned(),
@@ -181,18 +169,12 @@ impl Report {
         };
         text += &last;
         for Note { at, event } in &self.notes {
-            let _ = writeln!(text, "  {} {event}", at.with_timezone(&Local).format("%H:%M:%S"));
+            // A note of another version is shown as it stands.
+            let line = Event::from_json(event).and_then(|event| line_of(&event, limits, now)).map(|(_, line)| line);
+            let at = at.with_timezone(&Local).format("%H:%M:%S");
+            let _ = writeln!(text, "  {at} {}", line.as_ref().unwrap_or(event));
         }
         text
-    }
-}
-
-impl From<LearnedLimit> for ServerLimit {
-    fn from(limit: LearnedLimit) -> Self {
-        let line = line(&limit, &Local);
-        let LearnedLimit { unit, group, size, window, burst, source, learned } = limit;
-        let (window_seconds, burst_seconds) = (window.as_secs_f64(), burst.as_secs_f64());
-        Self { unit, group, size, window_seconds, burst_seconds, source, learned, line }
     }
 }
 

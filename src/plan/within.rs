@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::forecast::Forecast;
 use crate::admit::limits::LimitName;
+use crate::model::seconds;
 
 /// The time of an answer where the model has given none yet.
 pub const ASSUMED_ANSWER: Duration = Duration::from_secs(5);
@@ -17,12 +18,12 @@ const HEADROOM: f64 = 1.2;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Within {
     /// The time there is.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[serde(rename = "seconds", serialize_with = "seconds::serialize")]
     pub deadline: Duration,
     /// Requests that have to leave.
     pub requests: usize,
     /// The mean time of an answer.
-    #[serde(rename = "answer_seconds", serialize_with = "seconds")]
+    #[serde(rename = "answer_seconds", serialize_with = "seconds::serialize")]
     pub answer: Duration,
     /// Whether the model's answers told it; else it is [`ASSUMED_ANSWER`].
     pub answer_is_known: bool,
@@ -40,7 +41,7 @@ pub struct Impossible {
     /// The limit that the longest wait is for; `None` where one answer alone takes longer than there is time.
     pub limit: Option<LimitName>,
     /// How long it takes instead, the last answer included.
-    #[serde(rename = "takes_seconds", serialize_with = "seconds")]
+    #[serde(rename = "takes_seconds", serialize_with = "seconds::serialize")]
     pub takes: Duration,
 }
 
@@ -67,10 +68,6 @@ pub fn within(deadline: Duration, requests: usize, answer: Option<Duration>, for
         concurrency: in_flight.max(1).min(requests),
         impossible,
     }
-}
-
-fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(span.as_secs_f64())
 }
 
 #[cfg(test)]

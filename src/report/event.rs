@@ -1,7 +1,8 @@
 //! What happens in a run, for whoever watches: the bar, the JSON lines, the log.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
@@ -10,9 +11,10 @@ use crate::clock::Mono;
 use crate::model::{PromptId, Usage};
 use crate::run::Cause;
 use crate::send::answer::Finish;
+use crate::send::class;
 
 /// One thing that has happened. In `--json` it is one line, `{"event": "done", ...}`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The run starts.
@@ -47,6 +49,7 @@ pub enum Event {
         input_tokens: u64,
     },
     /// An answer is on disk.
+    #[serde(skip_deserializing)]
     Done {
         /// Whose.
         prompt: PromptId,
@@ -70,7 +73,8 @@ pub enum Event {
         /// Whose.
         prompt: PromptId,
         /// The error class.
-        class: &'static str,
+        #[serde(deserialize_with = "known_class")]
+        class: Class,
         /// What happened.
         message: String,
         /// Attempts that have failed.
@@ -85,7 +89,8 @@ pub enum Event {
         /// Whose request was refused first.
         prompt: PromptId,
         /// The error class.
-        class: &'static str,
+        #[serde(deserialize_with = "known_class")]
+        class: Class,
         /// What the server says.
         message: String,
         /// How long.
@@ -113,7 +118,8 @@ pub enum Event {
         /// Which of the two.
         cause: Cause,
         /// The error class.
-        class: &'static str,
+        #[serde(deserialize_with = "known_class")]
+        class: Class,
         /// What happened.
         message: String,
         /// How long until the probe.
@@ -174,6 +180,7 @@ pub enum Event {
         in_flight: usize,
     },
     /// The run has ended. The last event of every run.
+    #[serde(skip_deserializing)]
     Summary(Summary),
 }
 
@@ -203,6 +210,12 @@ impl Event {
         }
     }
 
+    /// A note of the journal; `None` where a version of this program wrote it that says it in another way.
+    #[must_use]
+    pub fn from_json(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+
     /// One line of JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -211,8 +224,17 @@ impl Event {
     }
 }
 
+/// An error class: one of the words of [`class::ALL`].
+pub type Class = &'static str;
+
+fn known_class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Class, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let known = class::ALL.iter().map(|(known, _)| *known).find(|known| *known == word);
+    known.ok_or_else(|| D::Error::custom(format!("{word} is no class")))
+}
+
 /// What a wait is for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitFor {
     /// Room under a limit that is set.
@@ -251,4 +273,47 @@ pub struct Binds {
     pub what: WaitFor,
     /// Until when, as far as that is known.
     pub until: Option<Mono>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::hint::{Source, Unit};
+    use std::time::Duration;
+
+    /// `status -v` reads what a run has noted.
+    #[test]
+    fn every_note_is_read_back_as_it_was_written() {
+        let at: DateTime<Utc> = "2026-11-22T11:01:59Z".parse().expect("a date");
+        let limit = LearnedLimit {
+            unit: Unit::Tokens,
+            group: Some("project".to_owned()),
+            size: 94.19153546889822,
+            window: Duration::from_secs(60),
+            burst: Duration::from_millis(500),
+            source: Source::Refusal,
+            learned: at,
+        };
+        let waits = [WaitFor::Limit(LimitName::TokensPerDay), WaitFor::ServerLimit(limit.clone()), WaitFor::Server];
+        let waits = waits.map(|wait_for| Event::Waiting { wait_for, seconds: 3.25, until: at });
+        let (prompt, class, message) = (PromptId(7), class::RATE_LIMITED, "HTTP 429: \"slow\"".to_owned());
+        let others = [
+            Event::Throttled { prompt, class, message: message.clone(), seconds: 0.5 },
+            Event::LimitLearned { limit: limit.clone() },
+            Event::RateCut { limit: limit.clone() },
+            Event::NearlyUsed { limit, left: 3 },
+            Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
+            Event::Resumed { cause: Cause::Outage },
+            Event::ConcurrencyBinds { concurrency: 4, automatic: false, needed: 9, latency_seconds: 1.5 },
+            Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2 },
+        ];
+        for event in waits.into_iter().chain(others) {
+            let line = event.to_json();
+            assert!(event.is_noted(), "{line}");
+            assert_eq!(Event::from_json(&line).map(|event| event.to_json()), Some(line));
+        }
+        assert!(Event::from_json(r#"{"event":"resumed","cause":"rain"}"#).is_none());
+        let unknown = r#"{"event":"throttled","prompt":1,"class":"rain","message":"","seconds":1.0}"#;
+        assert!(Event::from_json(unknown).is_none());
+    }
 }

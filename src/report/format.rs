@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::admit::hint::LearnedLimit;
-
 /// `1234567` -> `1,234,567`.
 #[must_use]
 pub fn count(number: impl TryInto<u64>) -> String {
@@ -43,27 +41,6 @@ pub fn span(span: Duration) -> String {
 #[must_use]
 pub fn dollars(amount: f64) -> String {
     if amount == 0.0 || amount >= 1.0 { format!("${amount:.2}") } else { format!("${amount:.4}") }
-}
-
-/// A limit of the server: `10,000 tokens a minute`, `20 requests per 10s`, `500 requests a minute, evenly spread`.
-#[must_use]
-pub fn server_limit(limit: &LearnedLimit) -> String {
-    let LearnedLimit { unit, group, size, window, burst, .. } = limit;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "limits are over 0, and far below 2^64"
-    )]
-    let size = count(size.round() as u64);
-    let window = match window.as_secs() {
-        60 => "a minute".to_owned(),
-        86_400 => "a day".to_owned(),
-        3_600 => "an hour".to_owned(),
-        _ => format!("per {}", span(*window)),
-    };
-    let group = group.as_ref().map_or(String::new(), |group| format!(" ({group})"));
-    let evenly = if *burst < limit.window { ", evenly spread" } else { "" };
-    format!("{size} {unit} {window}{group}{evenly}")
 }
 
 #[cfg(test)]

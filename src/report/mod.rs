@@ -5,3 +5,4 @@ pub mod format;
 pub mod learned;
 pub mod summary;
 pub mod terminal;
+pub mod wording;

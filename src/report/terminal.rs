@@ -3,32 +3,29 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{Binds, Event, WaitFor};
-use super::format::{count, counted, server_limit, span};
+use super::format::{count, span};
 use super::summary::Progress;
+use super::wording::{Verbosity, line_of, wait_for_what};
+use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::Limits;
 use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
-use crate::model::PromptId;
 use crate::run::Cause;
-use crate::send::answer::Finish;
 
 /// Between two lines of progress where there is no bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// How much is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// Warnings and failures.
-    Quiet,
-    /// Progress and waits too.
-    Normal,
-    /// Each answer and each retry too.
-    Verbose,
-}
+/// A shorter wait for a limit is a pace,
+const SHORT: Duration = Duration::from_secs(1);
+/// which holds as long as such a wait was seen so short a time ago.
+const PACE_SEEN: Duration = Duration::from_secs(2);
+/// Through a longer wait the time left is not told: what was done before says nothing of it.
+const FORESEEN: Duration = Duration::from_secs(60);
+/// A limit that is told is not told again while its size stays within this part of it.
+const TOLD_WITHIN: f64 = 0.1;
 
 /// Prints a line to stderr. That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money.
 pub fn tell(line: &str) {
@@ -45,6 +42,8 @@ pub struct Terminal {
     started: Mono,
     next_line: Mono,
     face: Option<Face>,
+    pace: Option<Pace>,
+    told: Said,
 }
 
 impl Terminal {
@@ -60,7 +59,8 @@ impl Terminal {
             bar.set_style(style);
             bar
         });
-        Self { verbosity, bar, limits, clock, started, next_line: started.plus(LINE_EVERY), face: None }
+        let next_line = started.plus(LINE_EVERY);
+        Self { verbosity, bar, limits, clock, started, next_line, face: None, pace: None, told: Said::default() }
     }
 
     /// Says something that is worth a line.
@@ -85,38 +85,32 @@ impl Terminal {
 
     /// Shows how far the run is.
     pub fn tick(&mut self, progress: Progress<'_>) {
-        let now = self.clock.mono();
+        let now = self.clock.now();
+        // Asked for at every tick: a pace is what was seen a moment ago.
+        let (binds, foreseen) = binding(progress.binds, &mut self.pace, &self.limits, (now.mono, now.wall));
+        let due = now.mono >= self.next_line;
+        let tally = progress.tally;
         if let Some(bar) = &self.bar {
-            let tally = progress.tally;
             bar.set_length(progress.jobs as u64);
             bar.set_position((tally.done + tally.failed) as u64);
-            bar.set_message(self.status(progress, now));
-        } else if self.verbosity >= Verbosity::Normal && now >= self.next_line {
-            self.next_line = now.plus(LINE_EVERY);
-            let tally = progress.tally;
-            tell(&format!("{}/{} {}", tally.done + tally.failed, progress.jobs, self.status(progress, now)));
+            bar.set_message(self.status(progress, binds, foreseen, now.mono));
+        } else if self.verbosity >= Verbosity::Normal && due {
+            self.next_line = now.mono.plus(LINE_EVERY);
+            let status = self.status(progress, binds, foreseen, now.mono);
+            tell(&format!("{}/{} {status}", tally.done + tally.failed, progress.jobs));
         }
     }
 
-    fn status(&self, progress: Progress<'_>, now: Mono) -> String {
+    fn status(&self, progress: Progress<'_>, binds: Option<String>, foreseen: bool, now: Mono) -> String {
         let tally = progress.tally;
         let ended = tally.done + tally.failed;
-        let mut parts = Vec::new();
         // What matters most stands first: a narrow terminal cuts the end.
-        match progress.binds {
-            Some(Binds { what, until: Some(until) }) => {
-                parts.push(format!("waiting {} for {}", span(now.until(*until)), wait_for_what(what, &self.limits)));
-            }
-            Some(Binds { what, until: None }) => {
-                parts.push(format!("waiting for {}", wait_for_what(what, &self.limits)));
-            }
-            None if ended > 0 && ended < progress.jobs => {
-                let elapsed = self.started.until(now);
-                #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-                let left = elapsed.mul_f64((progress.jobs - ended) as f64 / ended as f64);
-                parts.push(format!("about {} left", span(left)));
-            }
-            None => {}
+        let mut parts: Vec<String> = binds.into_iter().collect();
+        if foreseen && ended > 0 && ended < progress.jobs {
+            let elapsed = self.started.until(now);
+            #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+            let left = elapsed.mul_f64((progress.jobs - ended) as f64 / ended as f64);
+            parts.push(format!("about {} left", span(left)));
         }
         if tally.failed > 0 {
             parts.push(format!("{} failed", tally.failed));
@@ -131,158 +125,175 @@ impl Terminal {
 
     /// Tells of an event, if the verbosity asks for it.
     pub fn event(&mut self, event: &Event) {
-        if let Some((from, line)) = self.line(event)
-            && self.verbosity >= from
-        {
+        let Some((from, line)) = line_of(event, &self.limits, self.clock.now().wall) else { return };
+        let from = if self.told.is_told(event) { from.max(Verbosity::Verbose) } else { from };
+        // The bar shows each wait while it lasts.
+        let shown = self.bar.is_some() && matches!(event, Event::Waiting { .. });
+        if !shown && self.verbosity >= from {
             self.say(&line);
         }
     }
-
-    fn line(&self, event: &Event) -> Option<(Verbosity, String)> {
-        Some(match event {
-            Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
-                let how = if *to_send == 0 {
-                    String::new()
-                } else {
-                    let tokens = count(*input_tokens);
-                    format!(" with {tokens} input tokens to {model}, at most {concurrency} at a time")
-                };
-                let line = format!(
-                    "{}: {} up to date, {} to send{how}",
-                    counted(*prompts, "prompt"),
-                    count(*up_to_date as u64),
-                    count(*to_send as u64),
-                );
-                (Verbosity::Normal, line)
-            }
-            Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
-            Event::Batch { batch, batches, prompts, input_tokens } => {
-                let line = format!(
-                    "batch {batch} of {batches}: {}, {} input tokens",
-                    counted(*prompts, "prompt"),
-                    count(*input_tokens)
-                );
-                (Verbosity::Normal, line)
-            }
-            Event::Done { prompt, usage, finish } => {
-                let mark = if *finish == Finish::Complete { String::new() } else { format!(", {finish}") };
-                (
-                    Verbosity::Verbose,
-                    format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens),
-                )
-            }
-            Event::Failed { prompt, class, message } => (Verbosity::Quiet, failed(*prompt, class, message)),
-            Event::Retrying { prompt, class, message, attempt, attempts, seconds } => {
-                let pause = span(Duration::from_secs_f64(*seconds));
-                (
-                    Verbosity::Verbose,
-                    format!("prompt {prompt}: {class}: {message}; attempt {attempt} of {attempts}, again in {pause}"),
-                )
-            }
-            Event::Throttled { class, message, seconds, .. } => {
-                let pause = span(Duration::from_secs_f64(*seconds));
-                (Verbosity::Normal, format!("the server limits the rate; pausing {pause} ({class}: {message})"))
-            }
-            Event::Waiting { wait_for, seconds, until } => {
-                // The bar shows it; short waits are not worth a line.
-                let verbosity =
-                    if *seconds < 2.0 || self.bar.is_some() { Verbosity::Verbose } else { Verbosity::Normal };
-                let pause = span(Duration::from_secs_f64(*seconds));
-                (
-                    verbosity,
-                    format!(
-                        "waiting {pause} for {}, until {}",
-                        wait_for_what(wait_for, &self.limits),
-                        clock_time(*until)
-                    ),
-                )
-            }
-            Event::LimitLearned { limit } => {
-                (Verbosity::Verbose, format!("the server allows {} ({})", server_limit(limit), limit.source))
-            }
-            Event::RateCut { limit } => (
-                Verbosity::Normal,
-                format!("the server takes less than it says: going on with {}", server_limit(limit)),
-            ),
-            Event::NearlyUsed { limit, left } => {
-                let line = format!("warning: {} left of the server's {}", count(*left), server_limit(limit));
-                (Verbosity::Quiet, line)
-            }
-            Event::Paused { cause, class, message, seconds, until } => {
-                let (what, pause) = (caused_by(*cause), span(Duration::from_secs_f64(*seconds)));
-                let line = format!("{what}: {class}: {message}; asking again in {pause}, at {}", clock_time(*until));
-                (Verbosity::Quiet, line)
-            }
-            Event::Resumed { cause } => (Verbosity::Quiet, format!("{}: over, going on", caused_by(*cause))),
-            Event::ConcurrencyBinds { concurrency, automatic, needed, latency_seconds } => {
-                let which = if *automatic { "the most that are opened by themselves" } else { "as set" };
-                let latency = span(Duration::from_secs_f64(*latency_seconds));
-                let line = format!(
-                    "{} requests in flight ({which}) bind, not a limit: answers take {latency}, and the limits would let {} be in flight (--concurrency {needed})",
-                    count(*concurrency as u64),
-                    count(*needed as u64)
-                );
-                (Verbosity::Normal, line)
-            }
-            Event::LimitNearlyUsed { limit, used, most } => {
-                // A minute's limit is there to be used; a day's is gone until midnight.
-                let verbosity = if limit.is_daily() { Verbosity::Quiet } else { Verbosity::Normal };
-                let line =
-                    format!("warning: less than a tenth of {limit} is left: {} of {} used", count(*used), count(*most));
-                (verbosity, line)
-            }
-            Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day } => {
-                let of = |most: Option<u64>| most.map_or(String::new(), |most| format!(" of {}", count(most)));
-                let line = format!(
-                    "{}: {}{} tokens and {}{} requests in this minute, {}{} tokens today",
-                    counted(*answers, "answer"),
-                    count(*tokens_within_min),
-                    of(self.limits.tokens_per_minute),
-                    count(*requests_within_min),
-                    of(self.limits.requests_per_minute),
-                    count(*tokens_within_day),
-                    of(self.limits.tokens_per_day),
-                );
-                (Verbosity::Normal, line)
-            }
-            Event::Stopping { reason, in_flight } => {
-                (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
-            }
-            Event::Summary(_) => return None,
-        })
-    }
 }
 
-fn caused_by(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Outage => "the server fails",
-        Cause::Quota => "the account is used up",
-    }
+/// What was said, as far as later events only repeat it.
+#[derive(Debug, Default)]
+struct Said {
+    /// Why the run pauses.
+    paused: Option<Cause>,
+    /// Seconds of the latest pause after a 429.
+    throttled: f64,
+    /// The server's limits, as they were last told.
+    limits: Vec<LearnedLimit>,
 }
 
-fn failed(prompt: PromptId, class: &str, message: &str) -> String {
-    format!("prompt {prompt} failed: {class}: {message}")
-}
-
-fn wait_for_what(wait_for: &WaitFor, limits: &Limits) -> String {
-    match wait_for {
-        WaitFor::Limit(limit) => {
-            let most = limits.of(*limit).map_or(String::new(), |most| format!(" of {}", count(most)));
-            format!("{limit}{most}")
+impl Said {
+    /// Takes in an event, and says whether it is no news after those before it.
+    fn is_told(&mut self, event: &Event) -> bool {
+        match event {
+            // A probe that fails too is no news; the wait that follows is shown as it lasts.
+            Event::Paused { cause, .. } => self.paused.replace(*cause) == Some(*cause),
+            Event::Resumed { .. } => {
+                self.paused = None;
+                false
+            }
+            Event::Throttled { seconds, .. } => {
+                self.throttled = *seconds;
+                false
+            }
+            Event::Waiting { wait_for: WaitFor::Server, seconds, .. } => *seconds <= self.throttled,
+            Event::LimitLearned { limit } | Event::RateCut { limit } => self.is_near(limit),
+            _ => false,
         }
-        WaitFor::ServerLimit(limit) => {
-            let learned = limit.learned.with_timezone(&Local).format("%H:%M");
-            format!("the server's {}, learned {learned} {}", server_limit(limit), limit.source)
+    }
+
+    /// Whether a limit is about what was last told of it: an estimate moves a little with every trial.
+    fn is_near(&mut self, limit: &LearnedLimit) -> bool {
+        let key = |limit: &LearnedLimit| (limit.unit, limit.group.clone(), limit.window, limit.burst);
+        match self.limits.iter_mut().find(|told| key(told) == key(limit)) {
+            Some(told) if (told.size - limit.size).abs() <= TOLD_WITHIN * told.size => true,
+            Some(told) => {
+                told.clone_from(limit);
+                false
+            }
+            None => {
+                self.limits.push(limit.clone());
+                false
+            }
         }
-        WaitFor::Server => "the end of the server's pause".to_owned(),
-        WaitFor::FirstAnswers => "the first answers of a server whose limits are not known".to_owned(),
-        WaitFor::Answers => "answers: as many requests as may be are in flight".to_owned(),
-        WaitFor::Outage => "the server, which fails".to_owned(),
-        WaitFor::Account => "the account, which is used up".to_owned(),
     }
 }
 
-/// A moment by the wall clock here; with its date unless it is near.
-fn clock_time(at: DateTime<Utc>) -> String {
-    at.with_timezone(&Local).format("%a %H:%M:%S").to_string()
+/// What keeps a run to its pace, as long as it was seen a moment ago.
+#[derive(Debug)]
+struct Pace {
+    what: String,
+    seen: Mono,
+}
+
+/// What binds now, for the bar and the lines of progress, and whether the time left can be told. At an even pace there is a short wait before each
+/// request, and none for a moment after it: then the limit is named that sets the pace.
+fn binding(
+    binds: Option<&Binds>,
+    pace: &mut Option<Pace>,
+    limits: &Limits,
+    (now, wall): (Mono, DateTime<Utc>),
+) -> (Option<String>, bool) {
+    let Some(Binds { what, until }) = binds else {
+        let pace = pace.as_ref().filter(|pace| now <= pace.seen.plus(PACE_SEEN));
+        return (pace.map(|pace| format!("at the pace of {}", pace.what)), true);
+    };
+    let text = wait_for_what(what, limits, wall);
+    let limit = matches!(what, WaitFor::Limit(_) | WaitFor::ServerLimit(_));
+    match until.map(|until| now.until(until)) {
+        Some(wait) if limit && wait < SHORT => {
+            let line = format!("at the pace of {text}");
+            *pace = Some(Pace { what: text, seen: now });
+            (Some(line), true)
+        }
+        // It is over in milliseconds, and there again as often.
+        Some(_) if *what == WaitFor::FirstAnswers => (Some("starting softly".to_owned()), false),
+        Some(wait) => (Some(format!("waiting {} for {text}", span(wait))), limit && wait < FORESEEN),
+        None => (Some(format!("waiting for {text}")), *what == WaitFor::Answers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::hint::{Source, Unit};
+    use crate::admit::limits::LimitName;
+    use crate::model::PromptId;
+
+    fn wall() -> DateTime<Utc> {
+        "2026-11-22T11:01:59Z".parse().expect("a date")
+    }
+
+    fn limit(size: f64) -> LearnedLimit {
+        let window = Duration::from_secs(60);
+        let (unit, source) = (Unit::Requests, Source::Estimate);
+        LearnedLimit { unit, group: None, size, window, burst: window, source, learned: wall() }
+    }
+
+    #[test]
+    fn what_binds_is_steady_at_an_even_pace() {
+        let mut pace = None;
+        let limits = Limits::default();
+        let mut at = |ms: u64, binds: Option<(WaitFor, Option<u64>)>| {
+            let moment = |ms: u64| Mono(ms * 1_000_000);
+            let binds = binds.map(|(what, until)| Binds { what, until: until.map(moment) });
+            let (text, foreseen) = binding(binds.as_ref(), &mut pace, &limits, (moment(ms), wall()));
+            (text.unwrap_or_default(), foreseen)
+        };
+        let requests = || WaitFor::Limit(LimitName::RequestsPerMinute);
+        let paced = ("at the pace of requests_per_minute of 500".to_owned(), true);
+        assert_eq!(at(0, None), (String::new(), true));
+        assert_eq!(
+            at(100, Some((requests(), Some(3_300)))),
+            ("waiting 3.2 s for requests_per_minute of 500".to_owned(), true)
+        );
+        assert_eq!(at(3_000, Some((requests(), Some(3_300)))), paced);
+        // The request leaves; nothing binds until the next one is asked for.
+        assert_eq!(at(3_300, None), paced);
+        assert_eq!(at(3_400, Some((requests(), Some(3_420)))), paced);
+        assert_eq!(at(5_400, None), paced);
+        assert_eq!(at(5_500, None), (String::new(), true));
+        // How long an outage or a day's wait takes is not to be told from what was done before it.
+        assert_eq!(at(6_000, Some((requests(), Some(7_200_000)))).1, false);
+        assert_eq!(
+            at(6_000, Some((WaitFor::Outage, Some(6_500)))),
+            ("waiting 500 ms for the server, which fails".to_owned(), false)
+        );
+        assert_eq!(
+            at(6_000, Some((WaitFor::Answers, None))),
+            ("waiting for answers: no more may be in flight".to_owned(), true)
+        );
+        let first = |until| Some((WaitFor::FirstAnswers, until));
+        assert_eq!(at(6_000, first(None)), ("waiting for the first answers, before more is sent".to_owned(), false));
+        assert_eq!(at(6_000, first(Some(6_003))), ("starting softly".to_owned(), false));
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again() {
+        let mut said = Said::default();
+        let mut told = |event: &Event| said.is_told(event);
+        let paused =
+            |cause| Event::Paused { cause, class: "busy", message: String::new(), seconds: 1.0, until: wall() };
+        assert_eq!(
+            [Cause::Outage, Cause::Outage, Cause::Quota].map(|cause| told(&paused(cause))),
+            [false, true, false]
+        );
+        assert!(!told(&Event::Resumed { cause: Cause::Quota }));
+        assert!(!told(&paused(Cause::Quota)));
+
+        let (prompt, message) = (PromptId(1), String::new());
+        let waiting = |seconds| Event::Waiting { wait_for: WaitFor::Server, seconds, until: wall() };
+        assert!(!told(&waiting(1.0)));
+        assert!(!told(&Event::Throttled { prompt, class: "rate_limited", message, seconds: 5.0 }));
+        assert!(told(&waiting(4.9)) && !told(&waiting(30.0)));
+
+        let sizes = [100.0, 95.0, 109.0, 80.0, 100.0];
+        assert_eq!(sizes.map(|size| told(&Event::RateCut { limit: limit(size) })), [false, true, true, false, false]);
+        let other = LearnedLimit { burst: Duration::from_secs(1), ..limit(100.0) };
+        assert!(!told(&Event::RateCut { limit: other }));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::JobIndex;
 use crate::clock::Mono;
@@ -20,7 +20,7 @@ const UNSENT: usize = 3;
 const MOST_FAILURES: usize = 64;
 
 /// Why admission stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The server, or the network, fails.

@@ -138,7 +138,7 @@ impl Bucket {
         let window = Duration::from_secs(60);
         let limit = LearnedLimit {
             unit: Unit::Tokens,
-            group: Some("ramp".to_owned()),
+            group: Some(LearnedLimit::RAMP.to_owned()),
             size: tokens_per_minute,
             window,
             burst: window / 60,

@@ -381,7 +381,7 @@ impl Sustained {
 }
 
 /// The group under which the person's own limits are spread.
-const OWN: &str = "settings";
+const OWN: &str = LearnedLimit::SETTINGS;
 
 fn near(a: f64, b: f64) -> bool {
     (a - b).abs() <= 0.01 * b

@@ -1,0 +1,269 @@
+//! An event as a line for people, and from which verbosity on it is worth one. Pure.
+//!
+//! It looks at one event alone; what repeats what was said before is for [`Terminal`](super::terminal::Terminal) to keep back.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Local, Utc};
+
+use super::event::{Event, WaitFor};
+use super::format::{count, counted, span};
+use super::learned::{line_at, rate};
+use crate::admit::hint::{LearnedLimit, Unit};
+use crate::admit::limits::{LimitName, Limits};
+use crate::run::Cause;
+use crate::send::answer::Finish;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and failures.
+    Quiet,
+    /// Progress and waits too.
+    Normal,
+    /// Each answer and each retry too.
+    Verbose,
+}
+
+/// A shorter wait is worth no line, but to those who want every one.
+const LONG_WAIT: f64 = 2.0;
+/// A limit of the server with this window or a longer one is one of a day.
+const DAILY: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The line that tells of an event at `now`, and from which verbosity on; `limits` are those that are set. `None` for what others tell.
+#[must_use]
+pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Verbosity, String)> {
+    Some(match event {
+        Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
+            let (prompts, up_to_date) = (counted(*prompts, "prompt"), count(*up_to_date as u64));
+            let sends = match (*to_send, count(*input_tokens)) {
+                (0, _) => "0 to send".to_owned(),
+                (number, tokens) => format!(
+                    "{} to send with {tokens} input tokens to {model}, at most {concurrency} at a time",
+                    count(number as u64)
+                ),
+            };
+            (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {sends}"))
+        }
+        Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
+        Event::Batch { batch, batches, prompts, input_tokens } => {
+            let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
+            (Verbosity::Normal, format!("batch {batch} of {batches}: {prompts}, {tokens} input tokens"))
+        }
+        Event::Done { prompt, usage, finish } => {
+            let mark = if *finish == Finish::Complete { String::new() } else { format!(", {finish}") };
+            let line =
+                format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens);
+            (Verbosity::Verbose, line)
+        }
+        Event::Failed { prompt, class, message } => {
+            (Verbosity::Quiet, format!("prompt {prompt} failed: {class}: {message}"))
+        }
+        Event::Retrying { prompt, class, message, attempt, attempts, seconds } => {
+            let (message, pause) = (unstopped(message), seconds_span(*seconds));
+            let line =
+                format!("prompt {prompt}: {class}: {message}; attempt {attempt} of {attempts}, again in {pause}");
+            (Verbosity::Verbose, line)
+        }
+        Event::Throttled { class, message, seconds, .. } => {
+            let (message, pause) = (unstopped(message), seconds_span(*seconds));
+            (if_long(*seconds), format!("the server limits the rate, pausing {pause} ({class}: {message})"))
+        }
+        Event::Waiting { wait_for, seconds, until } => {
+            let (pause, what) = (seconds_span(*seconds), wait_for_what(wait_for, limits, now));
+            (if_long(*seconds), format!("waiting {pause} for {what}, until {}", clock_time(*until)))
+        }
+        Event::LimitLearned { limit } => {
+            // One that is no stricter than the settings changes nothing.
+            let from = if is_stricter(limit, limits) { Verbosity::Normal } else { Verbosity::Verbose };
+            (from, format!("the server allows {}", line_at(limit, &Local, now)))
+        }
+        Event::RateCut { limit } => (
+            Verbosity::Normal,
+            format!("the server refuses more than expected: going on with {}, {}", rate(limit), limit.source),
+        ),
+        Event::NearlyUsed { limit, left } => {
+            (Verbosity::Quiet, format!("warning: {} left of the server's {}", count(*left), rate(limit)))
+        }
+        Event::Paused { cause, class, message, seconds, until } => {
+            let what = match cause {
+                Cause::Outage => "the server fails",
+                Cause::Quota => "the account is used up",
+            };
+            let (message, pause) = (unstopped(message), seconds_span(*seconds));
+            let line =
+                format!("{what} ({class}: {message}); one request asks again in {pause}, at {}", clock_time(*until));
+            (Verbosity::Quiet, line)
+        }
+        Event::Resumed { cause } => {
+            let line = match cause {
+                Cause::Outage => "the server answers again: going on",
+                Cause::Quota => "the account is back: going on",
+            };
+            (Verbosity::Quiet, line.to_owned())
+        }
+        Event::ConcurrencyBinds { concurrency, automatic, needed, latency_seconds } => {
+            let which = if *automatic { "the most that are opened by themselves" } else { "as set" };
+            let line = format!(
+                "the number of requests in flight binds, not a limit: {} are ({which}), answers take {}, and the limits have \
+                 room for {} (--concurrency {needed})",
+                count(*concurrency as u64),
+                seconds_span(*latency_seconds),
+                count(*needed as u64)
+            );
+            (Verbosity::Normal, line)
+        }
+        Event::LimitNearlyUsed { limit, used, most } => {
+            // A minute's limit is there to be used; a day's is gone until midnight.
+            let from = if limit.is_daily() { Verbosity::Quiet } else { Verbosity::Normal };
+            (from, format!("warning: less than a tenth of {limit} is left: {} of {} used", count(*used), count(*most)))
+        }
+        Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day } => {
+            let of = |used: u64, most: Option<u64>| {
+                count(used) + &most.map_or(String::new(), |most| format!(" of {}", count(most)))
+            };
+            let line = format!(
+                "{}: {} tokens and {} requests in this minute, {} tokens today",
+                counted(*answers, "answer"),
+                of(*tokens_within_min, limits.tokens_per_minute),
+                of(*requests_within_min, limits.requests_per_minute),
+                of(*tokens_within_day, limits.tokens_per_day),
+            );
+            (Verbosity::Normal, line)
+        }
+        Event::Stopping { reason, in_flight } => {
+            (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
+        }
+        Event::Summary(_) => return None,
+    })
+}
+
+/// What is waited for, after "waiting for".
+#[must_use]
+pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) -> String {
+    match wait_for {
+        WaitFor::Limit(limit) => limits.named(*limit),
+        WaitFor::ServerLimit(limit) if limit.group.as_deref() == Some(LearnedLimit::SETTINGS) => {
+            let own = match limit.unit {
+                Unit::Requests => LimitName::RequestsPerMinute,
+                Unit::Tokens => LimitName::TokensPerMinute,
+            };
+            format!("{}, evenly spread", limits.named(own))
+        }
+        WaitFor::ServerLimit(limit) => format!("the server's {}", line_at(limit, &Local, now)),
+        WaitFor::Server => "the end of the pause that the server's 429 asks for".to_owned(),
+        WaitFor::FirstAnswers => "the first answers, before more is sent".to_owned(),
+        WaitFor::Answers => "answers: no more may be in flight".to_owned(),
+        WaitFor::Outage => "the server, which fails".to_owned(),
+        WaitFor::Account => "the account, which is used up".to_owned(),
+    }
+}
+
+/// Whether a limit of the server lets less through than the one that is set beside it.
+fn is_stricter(limit: &LearnedLimit, limits: &Limits) -> bool {
+    let daily = limit.window >= DAILY;
+    let own = match (limit.unit, daily) {
+        (Unit::Requests, false) => limits.requests_per_minute,
+        (Unit::Tokens, false) => limits.tokens_per_minute,
+        (Unit::Requests, true) => limits.requests_per_day,
+        (Unit::Tokens, true) => limits.tokens_per_day,
+    };
+    let window = if daily { DAY } else { limits.window };
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
+    own.is_none_or(|own| limit.size / limit.window.as_secs_f64() < own as f64 / window.as_secs_f64())
+}
+
+fn if_long(seconds: f64) -> Verbosity {
+    if seconds < LONG_WAIT { Verbosity::Verbose } else { Verbosity::Normal }
+}
+
+fn seconds_span(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// What a server says, without the full stop: more follows.
+fn unstopped(message: &str) -> &str {
+    message.trim_end_matches('.')
+}
+
+/// A moment by the wall clock here, with its day of the week.
+fn clock_time(at: DateTime<Utc>) -> String {
+    at.with_timezone(&Local).format("%a %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::hint::Source;
+    use crate::model::PromptId;
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-22T11:01:59Z".parse().expect("a date")
+    }
+
+    fn limit(size: f64) -> LearnedLimit {
+        let window = Duration::from_secs(60);
+        let (unit, source) = (Unit::Tokens, Source::Refusal);
+        LearnedLimit { unit, group: None, size, window, burst: window, source, learned: now() }
+    }
+
+    fn told(event: &Event) -> (Verbosity, String) {
+        line_of(event, &Limits::default(), now()).expect("a line")
+    }
+
+    #[test]
+    fn a_wait_says_what_binds_and_why() {
+        let hours = now().with_timezone(&Local).format("%H:%M").to_string();
+        for (wait_for, what) in [
+            (WaitFor::Limit(LimitName::TokensPerMinute), "tokens_per_minute of 500,000".to_owned()),
+            (
+                WaitFor::ServerLimit(limit(10_000.0)),
+                format!("the server's 10,000 tokens a minute, learned {hours} from a 429"),
+            ),
+            (
+                // It is no limit of the server, and was not learned.
+                WaitFor::ServerLimit(LearnedLimit {
+                    group: Some(LearnedLimit::SETTINGS.to_owned()),
+                    burst: Duration::from_secs(1),
+                    ..limit(200.0)
+                }),
+                "tokens_per_minute of 500,000, evenly spread".to_owned(),
+            ),
+        ] {
+            assert_eq!(wait_for_what(&wait_for, &Limits::default(), now()), what);
+        }
+        let share = Limits { day_share_ppm: 800_000, ..Limits::default() };
+        let what = wait_for_what(&WaitFor::Limit(LimitName::TokensPerDay), &share, now());
+        assert_eq!(what, "tokens_per_day of 5,000,000 (paused at 80 %)");
+    }
+
+    #[test]
+    fn short_waits_and_limits_that_change_nothing_are_not_worth_a_line() {
+        for (seconds, from) in [(0.02, Verbosity::Verbose), (1.9, Verbosity::Verbose), (2.0, Verbosity::Normal)] {
+            assert_eq!(told(&Event::Waiting { wait_for: WaitFor::Server, seconds, until: now() }).0, from);
+            let (prompt, message) = (PromptId(1), "Slow down.".to_owned());
+            let (told, line) = told(&Event::Throttled { prompt, class: "rate_limited", message, seconds });
+            assert_eq!(told, from);
+            assert!(line.ends_with("(rate_limited: Slow down)"), "{line}");
+        }
+        for (size, from) in [(499_999.0, Verbosity::Normal), (500_000.0, Verbosity::Verbose), (2e6, Verbosity::Verbose)]
+        {
+            assert_eq!(told(&Event::LimitLearned { limit: limit(size) }).0, from, "{size}");
+        }
+        // A day's limit is held against the day's setting; where none is set it is always news.
+        let daily = |unit, size| Event::LimitLearned { limit: LearnedLimit { unit, window: DAY, ..limit(size) } };
+        assert_eq!(told(&daily(Unit::Tokens, 6e6)).0, Verbosity::Verbose);
+        assert_eq!(told(&daily(Unit::Tokens, 4e6)).0, Verbosity::Normal);
+        assert_eq!(told(&daily(Unit::Requests, 1e9)).0, Verbosity::Normal);
+    }
+
+    #[test]
+    fn an_outage_reads_well() {
+        let message = "HTTP 503: Try again later.".to_owned();
+        let paused = Event::Paused { cause: Cause::Outage, class: "overloaded", message, seconds: 3.9, until: now() };
+        let (from, line) = told(&paused);
+        let begins = "the server fails (overloaded: HTTP 503: Try again later); one request asks again in 3.9 s, at ";
+        assert!(from == Verbosity::Quiet && line.starts_with(begins), "{line}");
+    }
+}
