@@ -35,21 +35,35 @@ fn a_tenth_of_faults_costs_no_answer() {
 }
 
 #[test]
-fn a_prompt_fails_after_its_attempts_without_a_page_in_its_output() {
+fn a_prompt_that_fails_alone_fails_after_its_attempts_without_a_page_in_its_output() {
     let server = serve(Options { faults: always(FaultKind::BadGateway), ..Options::default() });
-    let workspace = Workspace::with_prompts(2);
+    let workspace = Workspace::with_prompts(1);
     let ended = workspace.run_against(&server, &["--attempts", "2"]);
-    ended.assert_ended(1, [0, 0, 2, 0]);
-    assert_eq!(server.log().len(), 4);
-    for prompt in 1..=2 {
-        let text = workspace.output(prompt).expect("a line");
-        assert!(text.starts_with("ERROR: bad_gateway: ") && text.ends_with('\n'), "{text}");
-        assert!(text.lines().count() == 1 && !text.contains('<'), "{text}");
-    }
+    ended.assert_ended(1, [0, 0, 1, 0]);
+    assert_eq!(server.log().len(), 2);
+    let text = workspace.output(1).expect("a line");
+    assert!(text.starts_with("ERROR: bad_gateway: ") && text.ends_with('\n'), "{text}");
+    assert!(text.lines().count() == 1 && !text.contains('<'), "{text}");
     // A failed prompt is not up to date: the next run sends it.
     server.set_options(Options::default());
-    workspace.run_against(&server, &[]).assert_ended(0, [2, 0, 0, 0]);
-    workspace.assert_answered(1..=2);
+    workspace.run_against(&server, &[]).assert_ended(0, [1, 0, 0, 0]);
+    workspace.assert_answered([1]);
+}
+
+#[test]
+fn prompts_that_fail_among_answers_fail_after_their_attempts() {
+    let faults = vec![Fault { kind: FaultKind::BadGateway, share: 0.1 }];
+    let server = serve(Options { faults, ..Options::default() });
+    let workspace = Workspace::with_prompts(100);
+    let ended = workspace.run_against(&server, &["--attempts", "1", "--concurrency", "4"]);
+    let failed = error_outputs(&workspace, 100);
+    assert!(!failed.is_empty() && failed.len() < 50, "{failed:?}");
+    ended.assert_ended(1, [100 - failed.len() as u64, 0, failed.len() as u64, 0]);
+    workspace.assert_answered((1..=100).filter(|prompt| !failed.contains(prompt)));
+    assert!(ended.events("paused").is_empty(), "{}", ended.stdout);
+    // What fails beside another that is not judged yet is tried again, and is nobody's attempt.
+    let retried = ended.summary()["retried"].as_u64().expect("a number");
+    assert_eq!(server.log().len() as u64, 100 + retried);
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn forgetting_makes_no_state() {
 #[test]
 fn status_shows_learned_limits_and_the_last_notes() {
     let (workspace, _) = learned();
+    std::fs::create_dir(workspace.path("outputs")).expect("made");
     let outputs = std::fs::canonicalize(workspace.path("outputs")).expect("there").to_string_lossy().into_owned();
     let mut store = store(&workspace);
     let info = RunInfo { outputs, model: "gpt-4o-mini".to_owned(), rehearsal: false, pid: 1 };

@@ -8,24 +8,40 @@ use std::time::Duration;
 use common::{MODEL, Workspace, assert_within, billed, serve};
 use promptmill::count::Tokenizer;
 use promptmill::report::format;
-use promptmill::standin::Options;
+use promptmill::standin::{Options, RateLimitHeaders};
 
 #[test]
-fn what_fits_is_sent_in_one_wave() {
+fn what_fits_is_sent_in_one_wave_to_a_server_that_is_known() {
     let latency = Duration::from_secs(2);
-    let server = serve(Options { latency, ..Options::default() });
-    let workspace = Workspace::with_prompts(100);
-    let ended = workspace.run_against(&server, &["--requests-per-minute", "500", "--tokens-per-minute", "500000"]);
-    ended.assert_ended(0, [100, 0, 0, 0]);
+    let server = serve(Options { latency, requests_per_minute: Some(500), ..Options::default() });
+    let workspace = Workspace::with_prompts(101);
+    let limits = ["--requests-per-minute", "500", "--tokens-per-minute", "500000"];
+    workspace.run_against(&server, &[&limits[..], &["--only", "101"]].concat()).assert_ended(0, [1, 0, 0, 0]);
+    let ended = workspace.run_against(&server, &limits);
+    ended.assert_ended(0, [100, 1, 0, 0]);
     assert!(ended.events("waiting").is_empty(), "{:?}", ended.events("waiting"));
-    workspace.assert_answered(1..=100);
+    workspace.assert_answered(1..=101);
     let log = server.log();
-    assert_eq!(log.len(), 100);
+    assert_eq!(log.len(), 101);
     // The last one came before the first answer left.
-    assert!(log[99].arrived < log[0].arrived + latency, "{:?} to {:?}", log[0].arrived, log[99].arrived);
+    assert!(log[100].arrived < log[1].arrived + latency, "{:?} to {:?}", log[1].arrived, log[100].arrived);
     let usage = workspace.usage();
     assert_eq!((usage.day_tokens, usage.minute.tokens), (billed(&log), billed(&log)));
-    assert_eq!(usage.minute.requests, 100);
+    assert_eq!(usage.minute.requests, 101);
+}
+
+#[test]
+fn a_server_that_is_not_known_gets_a_few_and_with_its_headers_the_rest() {
+    let latency = Duration::from_secs(1);
+    let server = serve(Options { latency, requests_per_minute: Some(500), ..Options::default() });
+    let workspace = Workspace::with_prompts(100);
+    workspace.run_against(&server, &[]).assert_ended(0, [100, 0, 0, 0]);
+    workspace.assert_answered(1..=100);
+    let log = server.log();
+    let few = log.iter().filter(|logged| logged.arrived < log[0].arrived + latency).count();
+    assert!((1..=8).contains(&few), "{few} before the first answer");
+    // The last one came before the first answer of the second wave left.
+    assert!(log[99].arrived < log[few].arrived + latency, "{:?} to {:?}", log[few].arrived, log[99].arrived);
 }
 
 #[test]
@@ -131,7 +147,8 @@ fn a_day_limit_stops_the_run_where_it_is_told_to_exit() {
 #[test]
 fn a_server_with_lower_limits_is_waited_for_and_uses_up_no_attempt() {
     let window = Duration::from_secs(1);
-    let server = serve(Options { requests_per_minute: Some(20), window, ..Options::default() });
+    let rate_limit_headers = RateLimitHeaders::None;
+    let server = serve(Options { requests_per_minute: Some(20), window, rate_limit_headers, ..Options::default() });
     let workspace = Workspace::with_prompts(60);
     let ended = workspace.run_against(&server, &["--attempts", "1"]);
     ended.assert_ended(0, [60, 0, 0, 0]);
