@@ -13,11 +13,11 @@
 //! | [`source`] | which prompts are meant | `scan` reads the folder |
 //! | [`count`] | tokens of a request | |
 //! | [`plan`] | what is sent, why, what it costs, when it ends | `survey` reads the prompts on all cores |
-//! | [`admit`] | now, not before T, never | |
-//! | [`send`] | what a request says, what an answer means, how long to back off | `client`, over the service in `tap` |
+//! | [`admit`] | now, not before T, never; what the server's own limits are | |
+//! | [`send`] | what a request says, what an answer means and tells of limits, how long to back off | `client`, over the service in `tap` |
 //! | [`record`] | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
 //! | [`write`](mod@write) | where an answer goes | `target` writes it and holds the folder |
-//! | [`run`] | the machine: one input in, actions out | |
+//! | [`run`] | the machine: one input in, actions out; the pace, and what to do in an outage | |
 //! | [`drive`] | | carries the machine's actions out: one event loop |
 //! | [`report`] | what is said | `terminal` shows it |
 //! | [`config`] | which settings hold | `load` reads files and environment |

@@ -1,4 +1,7 @@
-//! Now, not before T, or never: the limits and the ledger that keeps them.
+//! Now, not before T, or never.
+//!
+//! A person's limits ([`limits`]) are kept by the [`ledger`], which several processes share. The server's own limits are known only as far as it tells
+//! them: [`hint`] is what one response says, [`server`] the picture that all of them give. Admission obeys both. [`usage_md`] is the ledger's face.
 
 pub mod hint;
 pub mod ledger;

@@ -288,7 +288,7 @@ mod tests {
         let limit = LearnedLimit {
             unit: Unit::Tokens,
             group: Some("project".to_owned()),
-            size: 94.19153546889822,
+            size: 94.191_535_468_898_22,
             window: Duration::from_secs(60),
             burst: Duration::from_millis(500),
             source: Source::Refusal,

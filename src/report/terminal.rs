@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(at(5_400, None), paced);
         assert_eq!(at(5_500, None), (String::new(), true));
         // How long an outage or a day's wait takes is not to be told from what was done before it.
-        assert_eq!(at(6_000, Some((requests(), Some(7_200_000)))).1, false);
+        assert!(!at(6_000, Some((requests(), Some(7_200_000)))).1);
         assert_eq!(
             at(6_000, Some((WaitFor::Outage, Some(6_500)))),
             ("waiting 500 ms for the server, which fails".to_owned(), false)

@@ -36,15 +36,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Verbosity, String)> {
     Some(match event {
         Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
-            let (prompts, up_to_date) = (counted(*prompts, "prompt"), count(*up_to_date as u64));
-            let sends = match (*to_send, count(*input_tokens)) {
-                (0, _) => "0 to send".to_owned(),
-                (number, tokens) => format!(
-                    "{} to send with {tokens} input tokens to {model}, at most {concurrency} at a time",
-                    count(number as u64)
-                ),
-            };
-            (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {sends}"))
+            let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
+            let (up_to_date, number) = (count(*up_to_date as u64), count(*to_send as u64));
+            let how = format!(" with {tokens} input tokens to {model}, at most {concurrency} at a time");
+            let how = if *to_send == 0 { "" } else { &how };
+            (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {number} to send{how}"))
         }
         Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
         Event::Batch { batch, batches, prompts, input_tokens } => {

@@ -6,6 +6,10 @@
 //!
 //! The order of effects for one attempt: `Begin` (reserve and journal) → `Send` → `Write` → `Finish` (journal and settle). The next step is asked for
 //! only when the one before it is reported as carried out.
+//!
+//! `machine` holds the state and takes the inputs. What may be sent next is for `admission`, which asks in turn `breaker` (is the server there?),
+//! `throttle` (does it want a pause?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the limits. What comes of an
+//! attempt is for `outcome`; `estimate` says what output to reserve.
 
 mod admission;
 mod breaker;

@@ -1,4 +1,4 @@
-//! What a request says, what an answer means, and how long to wait before the next try, what the server tells of its limits.
+//! What a request says, what an answer means, what the server tells of its limits, and how long to wait before the next try.
 //!
 //! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
 
