@@ -128,11 +128,6 @@ impl Bucket {
         bucket
     }
 
-    /// A bucket that an earlier run learned: full at `begins`, and not tried with more before a while after `now`.
-    pub(super) fn remembered(limit: LearnedLimit, begins: Mono, now: Mono) -> Self {
-        Self { confirmed: now, ..Self::new(limit, begins) }
-    }
-
     /// What a `slow_down` leaves: `tokens_per_minute` and its slow growth.
     pub(super) fn ramp(tokens_per_minute: f64, now: Mono, wall: DateTime<Utc>) -> Self {
         let window = Duration::from_secs(60);

@@ -19,7 +19,7 @@ use charge::{History, of_amount, to_f64};
 use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit};
 use super::ledger::Amount;
 use super::limits::Limits;
-use crate::clock::{Mono, Now};
+use crate::clock::{Mono, Now, nanos};
 
 /// Windows that a server may mean; the person's own comes before them.
 const WINDOWS: [Duration; 5] = [
@@ -146,10 +146,14 @@ impl ServerLimits {
         };
         let recent: Vec<(Mono, Amount)> = recent.into_iter().collect();
         for limit in learned {
-            let begins = Mono(now.mono.0.saturating_sub(crate::clock::nanos(limit.window)));
-            let mut bucket = Bucket::remembered(limit, begins, now.mono);
-            for (at, amount) in recent.iter().filter(|(at, _)| *at > begins) {
-                bucket.take(of_amount(bucket.unit, *amount), *at);
+            let mut bucket = Bucket::new(limit, now.mono);
+            // It was not full when that window began: at the worst it was empty, and what was taken since is what refilled. Of a window that is
+            // longer than ours only a part is known.
+            let begins = Mono(now.mono.0.saturating_sub(nanos(bucket.window)));
+            let taken = recent.iter().filter(|(at, _)| *at > begins).map(|(_, amount)| of_amount(bucket.unit, *amount));
+            let unknown = bucket.window.as_secs_f64() / limits.window.as_secs_f64();
+            if !bucket.is_daily() {
+                bucket.take(taken.sum::<f64>() * unknown.max(1.0), now.mono);
             }
             server.buckets.push(bucket);
         }
