@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use crate::admit::ledger::Used;
 use crate::admit::limits::{LimitName, Limits};
-use crate::admit::usage_md::Face;
+
 use crate::drive::Watch;
 use crate::plan::price::Price;
 use crate::report::event::Event;
@@ -25,7 +26,7 @@ pub(super) struct Watcher {
     /// Answers of this run.
     pub(super) answers: usize,
     /// The latest counters.
-    pub(super) latest: Option<Face>,
+    pub(super) latest: Option<Used>,
     /// Limits that were said to be nearly used up.
     pub(super) warned: Vec<LimitName>,
 }
@@ -50,22 +51,24 @@ impl Watcher {
 impl Watcher {
     fn tell_usage(&mut self) {
         let due = self.usage_every.is_some_and(|every| (self.answers as u64).is_multiple_of(every));
-        if let (true, Some(face)) = (due, self.latest) {
+        if let (true, Some(used)) = (due, self.latest) {
             self.tell(&Event::Usage {
                 answers: self.answers,
-                tokens_within_min: face.minute.tokens,
-                requests_within_min: face.minute.requests,
-                tokens_within_day: face.day_tokens,
+                tokens_within_min: used.minute.tokens,
+                requests_within_min: used.minute.requests,
+                tokens_within_day: used.day.tokens,
+                requests_within_day: used.day.requests,
             });
         }
     }
 
     /// Says once of each limit that less than a tenth of it is left.
-    fn warn_of_little(&mut self, face: Face) {
+    fn warn_of_little(&mut self, now: Used) {
         for (limit, used) in [
-            (LimitName::TokensPerMinute, face.minute.tokens),
-            (LimitName::RequestsPerMinute, face.minute.requests),
-            (LimitName::TokensPerDay, face.day_tokens),
+            (LimitName::TokensPerMinute, now.minute.tokens),
+            (LimitName::RequestsPerMinute, now.minute.requests),
+            (LimitName::TokensPerDay, now.day.tokens),
+            (LimitName::RequestsPerDay, now.day.requests),
         ] {
             let most = self.limits.day_most(limit).or(self.limits.of(limit));
             if let Some(most) = most.filter(|most| used > most - most / 10)
@@ -91,10 +94,10 @@ impl Watch for Watcher {
         }
     }
 
-    fn face(&mut self, face: Face) {
-        self.terminal.face(face);
-        self.latest = Some(face);
-        self.warn_of_little(face);
+    fn used(&mut self, used: Used) {
+        self.terminal.used(used);
+        self.latest = Some(used);
+        self.warn_of_little(used);
     }
 
     fn tick(&mut self, progress: Progress<'_>) {

@@ -117,15 +117,13 @@ impl Keeping {
                 continue;
             }
             self.write_notes(back);
-            if face_is_ours {
-                match self.store.write_face(&clock.now()) {
-                    Ok(face) => drop(back.send(Back::Face(face))),
-                    Err(error) => {
-                        // Damaged by somebody while we run: it is left as it is, and refused at the next start.
-                        face_is_ours = false;
-                        let _ = back.send(Back::Warning(format!("{error}. This run goes on without writing it")));
-                    }
-                }
+            if let Ok(used) = self.store.used(&clock.now()) {
+                let _ = back.send(Back::Used(used));
+            }
+            if face_is_ours && let Err(error) = self.store.write_face(&clock.now()) {
+                // Damaged by somebody while we run: it is left as it is, and refused at the next start.
+                face_is_ours = false;
+                let _ = back.send(Back::Warning(format!("{error}. This run goes on without writing it")));
             }
             next_face = clock.mono().plus(FACE_EVERY);
         }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::{Id, JoinSet};
 
 use crate::admit::hint::ServerHint;
-use crate::admit::usage_md::Face;
+use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
 use crate::count::Tokenizer;
 use crate::model::{RequestTemplate, Secret, Usage};
@@ -73,8 +73,8 @@ pub struct Driven {
 pub trait Watch {
     /// Something has happened.
     fn event(&mut self, event: Event);
-    /// `usage.md` has been written, or would say this.
-    fn face(&mut self, face: Face);
+    /// So much is used of the limits now.
+    fn used(&mut self, used: Used);
     /// Some time has passed.
     fn tick(&mut self, progress: Progress<'_>);
 }
@@ -84,7 +84,7 @@ enum Back {
     Input(Input),
     /// A prompt's request, ready to be sent, or why it cannot be.
     Ready(JobIndex, Result<serde_json::Value, Doom>),
-    Face(Face),
+    Used(Used),
     Warning(String),
 }
 
@@ -154,8 +154,8 @@ pub async fn drive(
                     None
                 }
                 Back::Ready(job, Err(doom)) => Some(Input::Heard(job, not_sent(doom), Vec::new())),
-                Back::Face(face) => {
-                    watch.face(face);
+                Back::Used(used) => {
+                    watch.used(used);
                     None
                 }
                 Back::Warning(message) => {

@@ -162,6 +162,8 @@ pub enum Event {
         requests_within_min: u64,
         /// Tokens in the local day.
         tokens_within_day: u64,
+        /// Requests in the local day.
+        requests_within_day: u64,
     },
     /// Nothing more is sent before a moment.
     Waiting {

@@ -11,8 +11,8 @@ use super::format::{count, span};
 use super::summary::Progress;
 use super::wording::{Verbosity, line_of, wait_for_what};
 use crate::admit::hint::LearnedLimit;
+use crate::admit::ledger::Used;
 use crate::admit::limits::Limits;
-use crate::admit::usage_md::Face;
 use crate::clock::{Clock, Mono};
 use crate::run::Cause;
 
@@ -41,7 +41,7 @@ pub struct Terminal {
     clock: Clock,
     started: Mono,
     next_line: Mono,
-    face: Option<Face>,
+    used: Option<Used>,
     pace: Option<Pace>,
     told: Said,
 }
@@ -60,7 +60,7 @@ impl Terminal {
             bar
         });
         let next_line = started.plus(LINE_EVERY);
-        Self { verbosity, bar, limits, clock, started, next_line, face: None, pace: None, told: Said::default() }
+        Self { verbosity, bar, limits, clock, started, next_line, used: None, pace: None, told: Said::default() }
     }
 
     /// Says something that is worth a line.
@@ -79,8 +79,8 @@ impl Terminal {
     }
 
     /// Takes in the counters.
-    pub fn face(&mut self, face: Face) {
-        self.face = Some(face);
+    pub fn used(&mut self, used: Used) {
+        self.used = Some(used);
     }
 
     /// Shows how far the run is.
@@ -116,9 +116,9 @@ impl Terminal {
             parts.push(format!("{} failed", tally.failed));
         }
         parts.push(format!("{} in flight", progress.in_flight));
-        if let Some(face) = self.face {
+        if let Some(used) = self.used {
             let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
-            parts.push(format!("{}{of} tokens in this minute", count(face.minute.tokens)));
+            parts.push(format!("{}{of} tokens in this minute", count(used.minute.tokens)));
         }
         parts.join(", ")
     }

@@ -115,16 +115,17 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let from = if limit.is_daily() { Verbosity::Quiet } else { Verbosity::Normal };
             (from, format!("warning: less than a tenth of {limit} is left: {} of {} used", count(*used), count(*most)))
         }
-        Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day } => {
+        Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day, requests_within_day } => {
             let of = |used: u64, most: Option<u64>| {
                 count(used) + &most.map_or(String::new(), |most| format!(" of {}", count(most)))
             };
             let line = format!(
-                "{}: {} tokens and {} requests in this minute, {} tokens today",
+                "{}: {} tokens and {} requests in this minute, {} tokens and {} requests today",
                 counted(*answers, "answer"),
                 of(*tokens_within_min, limits.tokens_per_minute),
                 of(*requests_within_min, limits.requests_per_minute),
                 of(*tokens_within_day, limits.tokens_per_day),
+                of(*requests_within_day, limits.requests_per_day),
             );
             (Verbosity::Normal, line)
         }

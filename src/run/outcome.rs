@@ -158,7 +158,8 @@ impl Machine {
             }
             Kind::Run(stop) => {
                 self.again(job, settled, class, now.mono);
-                self.stop(Ending::Stopped { stop, class, message }, actions);
+                let reason = format!("{class}: {message}");
+                self.stop(Ending::Stopped { stop, class, message }, reason, actions);
             }
             Kind::Throttled => {
                 self.tally.throttled += 1;
@@ -254,7 +255,8 @@ impl Machine {
         let Some(probe) = probe else { return };
         let Some((cause, since, _)) = self.breaker.open() else { return };
         if cause == Cause::Outage && since.until(now.mono) >= self.rules.give_up_after {
-            self.stop(Ending::Outage { class, message }, actions);
+            let reason = format!("{class}: {message}");
+            self.stop(Ending::Outage { class, message }, reason, actions);
         } else {
             Self::say_paused(now, cause, class, message, probe, actions);
         }
@@ -326,14 +328,8 @@ impl Machine {
         self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
     }
 
-    fn stop(&mut self, ending: Ending, actions: &mut Vec<Action>) {
+    fn stop(&mut self, ending: Ending, reason: String, actions: &mut Vec<Action>) {
         if self.stopping.is_none() {
-            let reason = match &ending {
-                Ending::Stopped { class, message, .. } | Ending::Outage { class, message } => {
-                    format!("{class}: {message}")
-                }
-                other => format!("{other:?}"),
-            };
             actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight }));
             self.stopping = Some(ending);
         }

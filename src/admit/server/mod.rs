@@ -153,7 +153,8 @@ impl ServerLimits {
             let taken = recent.iter().filter(|(at, _)| *at > begins).map(|(_, amount)| of_amount(bucket.unit, *amount));
             let unknown = bucket.window.as_secs_f64() / limits.window.as_secs_f64();
             if !bucket.is_daily() {
-                bucket.take(taken.sum::<f64>() * unknown.max(1.0), now.mono);
+                let taken = (taken.sum::<f64>() * unknown.max(1.0)).min(bucket.depth(now.mono));
+                bucket.take(taken, now.mono);
             }
             server.buckets.push(bucket);
         }
