@@ -1,11 +1,13 @@
 //! Outages, accounts that are used up for a while, deadlines, and what binds a run: judged by the server's own log.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![allow(clippy::unchecked_time_subtraction, reason = "moments of one log, the later less the earlier")]
 
 mod common;
 
 use std::time::Duration;
 
 use common::{Workspace, always, billed, serve};
+use promptmill::clock::Clock;
 use promptmill::standin::{FaultKind, Logged, Options, Span};
 
 /// No limits of our own: what binds is what the test is about.
@@ -164,7 +166,7 @@ fn nobody_there_at_all_ends_the_run_with_the_rest_pending() {
 #[test]
 fn a_run_ends_at_its_deadline_with_the_rest_pending() {
     for flag in ["--for", "--until"] {
-        let until = (chrono::Utc::now() + chrono::TimeDelta::seconds(2)).to_rfc3339();
+        let until = (Clock.now().wall + chrono::TimeDelta::seconds(2)).to_rfc3339();
         let deadline = [flag, if flag == "--for" { "1s" } else { &until }];
         let latency = Duration::from_millis(200);
         let server = serve(Options { latency, ..Options::default() });

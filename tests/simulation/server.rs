@@ -82,10 +82,10 @@ impl Server {
         let failure = |kind, class, wait, billed, usage| {
             Verdict::Failure(Failure { kind, class, message: "the server says so".into(), wait, billed, usage })
         };
-        if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
-            if at > *self.quota_since.get_or_insert(at) + self.manner.quota_lasts {
-                self.raise_quota();
-            }
+        if self.manner.quota_after.is_some_and(|after| self.arrivals > after)
+            && at > *self.quota_since.get_or_insert(at) + self.manner.quota_lasts
+        {
+            self.raise_quota();
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
             let verdict = failure(Kind::Run(RunStop::Quota), "insufficient_quota", None, Billed::No, None);
