@@ -45,10 +45,10 @@ pub(super) enum Gate {
 /// What a failure means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
-    /// One among answers: the prompt's own attempt.
+    /// As far as is known the prompt's own: it uses up an attempt, unless it turns out to be the server's.
     Own,
-    /// Others fail too, and none is answered: it is most likely the server, and uses up no attempt.
-    Suspected,
+    /// It never reached the server, and uses up no attempt.
+    Unsent,
     /// It is the server: these prompts get their attempts back, and the next request is a probe at this moment.
     Opened {
         /// Prompts that were charged an attempt since the last answer.
@@ -68,7 +68,7 @@ pub(super) enum Judged {
 pub(super) struct Breaker {
     /// When the latest request that was answered had been sent.
     answered: Option<Mono>,
-    /// Failures of requests that were sent after that.
+    /// Failures that no later request has proved to be the prompts' own: none that was sent after they were heard of is answered.
     failures: Vec<Fault>,
     open: Option<Open>,
 }
@@ -79,8 +79,6 @@ struct Fault {
     heard: Mono,
     job: JobIndex,
     unsent: bool,
-    /// Whether it used up an attempt.
-    charged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +117,7 @@ impl Breaker {
     /// The server answered a request that left at `sent`: it is there. Returns what was open and is closed by it.
     pub(super) fn answered(&mut self, job: JobIndex, sent: Mono) -> Option<Cause> {
         self.answered = self.answered.max(Some(sent));
-        self.failures.retain(|failure| failure.sent > sent);
+        self.failures.retain(|failure| failure.heard > sent);
         let open = self.open.filter(|open| open.probe == Some(job))?;
         self.open = None;
         self.failures.clear();
@@ -139,33 +137,23 @@ impl Breaker {
         if self.open.is_some() {
             return self.still_open(job, now, wait, random);
         }
-        if self.answered.is_some_and(|answered| sent <= answered) {
-            return if unsent { Judged::Suspected } else { Judged::Own };
-        }
-        let others = self.failures.iter().any(|failure| failure.job != job);
-        let charged = !unsent;
         if self.failures.len() == MOST_FAILURES {
             self.failures.remove(0);
         }
-        self.failures.push(Fault { sent, heard: now, job, unsent, charged });
-        let prompts: BTreeSet<JobIndex> = self.failures.iter().map(|failure| failure.job).collect();
+        self.failures.push(Fault { sent, heard: now, job, unsent });
+        // In a row: sent after the latest request that was answered.
+        let row =
+            || self.failures.iter().filter(|failure| self.answered.is_none_or(|answered| failure.sent > answered));
+        let prompts: BTreeSet<JobIndex> = row().map(|failure| failure.job).collect();
         let never_reached = self.failures.iter().rev().take_while(|failure| failure.unsent).count();
-        if never_reached >= UNSENT || (self.failures.len() >= FAILURES && prompts.len() >= PROMPTS) {
-            let refunds = self.failures.iter().filter(|failure| failure.charged).map(|failure| failure.job).collect();
-            let since = self.failures.iter().map(|failure| failure.heard).min().unwrap_or(now);
+        if never_reached >= UNSENT || (row().count() >= FAILURES && prompts.len() >= PROMPTS) {
+            let refunds = self.failures.iter().filter(|failure| !failure.unsent).map(|failure| failure.job).collect();
+            let since = row().map(|failure| failure.heard).min().unwrap_or(now);
             let probe = now.plus(probe_wait(1, wait, random));
             self.open = Some(Open { cause: Cause::Outage, since, step: 1, probe_at: probe, probe: None });
             return Judged::Opened { refunds, probe };
         }
-        // So many failures without a third prompt among them are those prompts' own.
-        if unsent || (others && self.failures.len() < FAILURES) { Judged::Suspected } else { Judged::Own }
-    }
-
-    /// A failure that used up no attempt after all gives none back.
-    pub(super) fn spare(&mut self) {
-        if let Some(failure) = self.failures.last_mut() {
-            failure.charged = false;
-        }
+        if unsent { Judged::Unsent } else { Judged::Own }
     }
 
     /// The account is used up. Returns when it is asked again, where this is news.
@@ -225,14 +213,14 @@ mod tests {
     fn many_prompts_failing_in_a_row_open_it_and_get_their_attempts_back() {
         let mut breaker = Breaker::default();
         breaker.answered(9, at(1));
-        assert_eq!(fail(&mut breaker, 0, 2, 10), Judged::Own);
-        // The answer of a request that was sent before says nothing of what came later.
-        breaker.answered(8, at(1));
-        for job in 1..7 {
-            assert_eq!(fail(&mut breaker, job, 3, 10), Judged::Suspected);
+        // A request that arrived later than it left is the first that fails; one that left after it was answered still.
+        assert_eq!(fail(&mut breaker, 0, 1, 10), Judged::Own);
+        breaker.answered(8, at(2));
+        for job in 1..8 {
+            assert_eq!(fail(&mut breaker, job, 3, 10), Judged::Own);
         }
-        let Judged::Opened { refunds, probe } = fail(&mut breaker, 7, 3, 11) else { panic!("it opens") };
-        assert_eq!((refunds, probe), ((0..8).collect(), at(12)));
+        let Judged::Opened { refunds, probe } = fail(&mut breaker, 8, 3, 11) else { panic!("it opens") };
+        assert_eq!((refunds, probe), ((0..9).collect(), at(12)));
         assert_eq!(fail(&mut breaker, 8, 3, 11), Judged::StillOpen { probe: None });
         assert_eq!(breaker.gate(at(11)), Gate::NotBefore(at(12)));
         assert_eq!(breaker.gate(at(12)), Gate::Probe);
@@ -253,7 +241,7 @@ mod tests {
         let mut breaker = Breaker::default();
         for sent in 0..100 {
             let job = JobIndex::from(sent % 2 == 0);
-            assert!(matches!(fail(&mut breaker, job, sent, sent), Judged::Own | Judged::Suspected));
+            assert_eq!(fail(&mut breaker, job, sent, sent), Judged::Own);
         }
         assert_eq!(fail(&mut breaker, 1, 100, 100), Judged::Own);
     }
@@ -262,7 +250,7 @@ mod tests {
     fn what_never_reaches_the_server_opens_it_soon_and_uses_up_nothing() {
         let mut breaker = Breaker::default();
         let mut unsent = |now: u64| breaker.failed(0, at(now), true, at(now), None, 0.0);
-        assert_eq!((unsent(0), unsent(1)), (Judged::Suspected, Judged::Suspected));
+        assert_eq!((unsent(0), unsent(1)), (Judged::Unsent, Judged::Unsent));
         assert_eq!(unsent(2), Judged::Opened { refunds: Vec::new(), probe: at(3) });
     }
 

@@ -21,7 +21,8 @@ use crate::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
 #[derive(Debug)]
 pub(super) struct Held {
     job: JobIndex,
-    sent: Mono,
+    /// When it was heard of.
+    heard: Mono,
     class: &'static str,
     message: String,
     usage: Usage,
@@ -51,6 +52,9 @@ impl Machine {
                 News::Cut(limit) => Event::RateCut { limit },
                 News::NearlyUsed { limit, left } => Event::NearlyUsed { limit, left },
             }));
+        }
+        if self.server.is_known() {
+            self.soft_start.told();
         }
         if let Some(learned) = self.server.take_changed() {
             actions.push(Action::Learn(learned));
@@ -154,6 +158,7 @@ impl Machine {
                 if let Some(probe) = self.breaker.used_up(job, now.mono, self.rules.quota_wait, random) {
                     Self::say_paused(now, Cause::Quota, class, message, probe, actions);
                 }
+                self.tally.retried += 1;
                 self.again(job, settled, class, now.mono);
             }
             Kind::Run(stop) => {
@@ -171,14 +176,14 @@ impl Machine {
                 let judged = self.breaker.failed(job, sent, unsent, now.mono, wait, random);
                 match judged {
                     Judged::Opened { .. } | Judged::StillOpen { .. } => {
+                        self.tally.retried += 1;
                         self.again(job, settled, class, now.mono.plus(wait.unwrap_or_default()));
                         self.outage(now, judged, class, message, actions);
                     }
-                    Judged::Own | Judged::Suspected => {
-                        let own = judged == Judged::Own;
+                    Judged::Own | Judged::Unsent => {
                         let held = Held {
                             job,
-                            sent,
+                            heard: now.mono,
                             class,
                             message,
                             usage,
@@ -186,7 +191,7 @@ impl Machine {
                             journalled: false,
                             released: false,
                         };
-                        self.tried(now, held, settled, wait, (own, unsent), actions);
+                        self.tried(now, held, settled, wait, unsent, actions);
                     }
                 }
             }
@@ -200,15 +205,16 @@ impl Machine {
         mut failure: Held,
         settled: Settlement,
         wait: Option<std::time::Duration>,
-        (own, unsent): (bool, bool),
+        unsent: bool,
         actions: &mut Vec<Action>,
     ) {
         let Held { job, class, .. } = failure;
         let attempts = self.rules.attempts;
         let tries = self.tries.entry(job).or_default();
-        let last = tries.failed + 1 >= attempts;
-        if last && own {
-            // The next thing that is heard of the server says whether it is this prompt's, or the beginning of an outage.
+        tries.failed += u32::from(!unsent);
+        let failed = tries.failed;
+        if failed >= attempts && !unsent {
+            // What is heard of the server next says whether it is this prompt's, or the beginning of an outage.
             if attempts > 1 {
                 failure.message = format!("{} (attempt {attempts} of {attempts})", failure.message);
             }
@@ -217,12 +223,6 @@ impl Machine {
             self.held.push(failure);
             return;
         }
-        if last || unsent {
-            self.breaker.spare();
-        } else {
-            tries.failed += 1;
-        }
-        let failed = tries.failed;
         let pause = backoff(failed.max(1), wait, self.random.f64());
         self.tally.retried += 1;
         actions.push(Action::Say(Event::Retrying {
@@ -234,7 +234,6 @@ impl Machine {
             seconds: pause.as_secs_f64(),
         }));
         self.again(job, settled, class, now.mono.plus(pause));
-        self.release_held();
     }
 
     /// The server, or the network, fails: nobody's attempts are used up by it.
@@ -250,7 +249,7 @@ impl Machine {
                 Some(probe)
             }
             Judged::StillOpen { probe } => probe,
-            Judged::Own | Judged::Suspected => None,
+            Judged::Own | Judged::Unsent => None,
         };
         let Some(probe) = probe else { return };
         let Some((cause, since, _)) = self.breaker.open() else { return };
@@ -275,10 +274,10 @@ impl Machine {
         actions.push(Action::Say(Event::Paused { cause, class, message, seconds: span.as_secs_f64(), until }));
     }
 
-    /// The server answers a request that left at `sent`: what failed of those that left before it has failed for good.
+    /// The server answers a request that left at `sent`: what had failed by then has failed for good.
     fn fail_held(&mut self, sent: Mono, actions: &mut Vec<Action>) {
         let (final_ones, rest) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| held.sent <= sent && !held.released);
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.heard <= sent && !held.released);
         self.held = rest;
         self.fail(final_ones, actions);
     }
@@ -304,6 +303,7 @@ impl Machine {
 
     /// The server fails others too: what is held is tried again.
     fn release_held(&mut self) {
+        self.tally.retried += self.held.iter().filter(|held| !held.released).count();
         let (journalled, rest) = std::mem::take(&mut self.held).into_iter().partition(|held: &Held| held.journalled);
         self.held = rest;
         self.held.iter_mut().for_each(|held| held.released = true);

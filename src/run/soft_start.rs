@@ -6,8 +6,12 @@ use crate::clock::Mono;
 
 /// At the start so many requests leave, and no more until the first answer is here.
 const FEW: f64 = 8.0;
-/// From then on the number at the server that has shown nothing yet doubles in this time.
+/// From then on the number at the server that has shown nothing yet doubles in this time,
 const DOUBLES_IN: Duration = Duration::from_millis(600);
+/// or in this time where the server tells of its limits;
+const DOUBLES_TOLD_IN: Duration = Duration::from_millis(100);
+/// but it is at most so many times what has been answered, and those few.
+const FOR_EACH_ANSWER: f64 = 16.0;
 /// After a pause it begins with one request, and doubles in this time.
 const DOUBLES_AGAIN_IN: Duration = Duration::from_millis(125);
 /// It is never held below this part of what has been answered since: so much of a run may be refused when a limit is met.
@@ -29,6 +33,8 @@ struct Soft {
     first: f64,
     least: f64,
     doubles_in: Duration,
+    /// How many more each answer allows; `None` where time alone does.
+    for_each: Option<f64>,
     answered: u32,
     /// Sent since `began` and not heard of.
     unproven: usize,
@@ -39,8 +45,16 @@ impl SoftStart {
     pub(super) fn begin(&mut self, jobs: usize, now: Mono) {
         #[expect(clippy::cast_precision_loss, reason = "a share of a number of files")]
         let least = jobs as f64 * OF_ALL;
-        self.state =
-            Some(Soft { began: now, grows: None, first: FEW, least, doubles_in: DOUBLES_IN, answered: 0, unproven: 0 });
+        self.state = Some(Soft {
+            began: now,
+            grows: None,
+            first: FEW,
+            least,
+            doubles_in: DOUBLES_IN,
+            for_each: Some(FOR_EACH_ANSWER),
+            answered: 0,
+            unproven: 0,
+        });
     }
 
     /// A pause ends at `until`; from then on, one request and then more.
@@ -51,12 +65,20 @@ impl SoftStart {
             first: 1.0,
             least: 0.0,
             doubles_in: DOUBLES_AGAIN_IN,
+            for_each: None,
             answered: 0,
             unproven: 0,
         });
     }
 
-    /// A request leaves at `now`.
+    /// The server tells of its limits: what they let through follows soon.
+    pub(super) fn told(&mut self) {
+        if let Some(soft) = &mut self.state {
+            soft.doubles_in = soft.doubles_in.min(DOUBLES_TOLD_IN);
+        }
+    }
+
+    /// A request leaves.
     pub(super) fn sent(&mut self) {
         if let Some(soft) = &mut self.state {
             soft.unproven += 1;
@@ -89,7 +111,11 @@ impl SoftStart {
     pub(super) fn next(&self) -> Option<Mono> {
         let soft = self.state.as_ref()?;
         #[expect(clippy::cast_precision_loss, reason = "a number of requests in flight")]
-        let doublings = ((soft.unproven + 1) as f64 / soft.first).log2().max(0.0);
+        let wanted = (soft.unproven + 1) as f64;
+        if wanted > soft.answered_bound() {
+            return None;
+        }
+        let doublings = (wanted / soft.first).log2().max(0.0);
         // A hair later, so that rounding does not wake us too early.
         let after = soft.doubles_in.mul_f64(doublings.min(64.0)).saturating_add(Duration::from_micros(1));
         soft.grows.map(|grows| grows.plus(after))
@@ -97,10 +123,15 @@ impl SoftStart {
 }
 
 impl Soft {
+    /// However long ago it began, no more than this: on a machine that is slow to hear, time alone proves nothing.
+    fn answered_bound(&self) -> f64 {
+        self.for_each.map_or(f64::INFINITY, |each| self.first + f64::from(self.answered) * each)
+    }
+
     fn bound(&self, now: Mono) -> usize {
         let Some(grows) = self.grows else { return to_usize(self.first) };
         let doublings = grows.until(now).as_secs_f64() / self.doubles_in.as_secs_f64();
-        let by_time = self.first * doublings.min(64.0).exp2();
+        let by_time = (self.first * doublings.min(64.0).exp2()).min(self.answered_bound());
         to_usize(by_time.max(f64::from(self.answered) * OF_ANSWERED).max(self.least))
     }
 }
@@ -132,6 +163,9 @@ mod tests {
         let next = soft.next().expect("it grows");
         assert_eq!(soft.room(512, Mono(next.0 - MS)), Some(0));
         assert_eq!(soft.room(512, next), Some(1));
+        // Time alone opens it no further than the answers allow.
+        assert_eq!(soft.room(512, Mono(6_000 * MS).plus(DOUBLES_IN * 60)), Some(24 - 9 + 1));
+        (0..40).for_each(|_| soft.heard(Mono(0), true, Mono(6_001 * MS)));
         // 8 doubled six times is 512: from there on nothing bounds it.
         assert_eq!(soft.room(512, Mono(6_000 * MS).plus(DOUBLES_IN * 6)), None);
         assert_eq!(soft.room(512, Mono(6_000 * MS)), None);
