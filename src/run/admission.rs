@@ -50,7 +50,7 @@ impl Machine {
         let Some(most) = self.gate(now, actions) else { return };
         let soft = self.soft_start.room(self.rules.concurrency.most(), now.mono);
         let through = self.through(now.mono);
-        let at_once = self.in_flight_bound.most(self.open.saturating_sub(self.in_flight), through);
+        let at_once = self.in_flight_bound.most(self.open, through);
         let room = at_once.saturating_sub(self.in_flight);
         let most = most.min(room).min(soft.unwrap_or(usize::MAX));
         let (mut claimed, mut before) = (Vec::new(), Charge::default());

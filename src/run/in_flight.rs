@@ -54,7 +54,7 @@ impl InFlight {
         self.latency.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
     }
 
-    /// Requests that may be in flight while `left` are to be sent, and limits let `through`.
+    /// Requests that may be in flight while `left` have no end, those in flight among them, and limits let `through`.
     ///
     /// The rest could be over in the time in which the limits let it through, or in that of one answer. Little's law: that rate times the latency are
     /// in flight. Before the first answer it is for the soft start to say.

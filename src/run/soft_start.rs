@@ -9,7 +9,7 @@ const FEW: f64 = 8.0;
 /// From then on the number at the server that has shown nothing yet doubles in this time,
 const DOUBLES_IN: Duration = Duration::from_millis(600);
 /// or in this time where the server tells of its limits;
-const DOUBLES_TOLD_IN: Duration = Duration::from_millis(100);
+const DOUBLES_TOLD_IN: Duration = Duration::from_millis(200);
 /// but it is at most so many times what has been answered, and those few.
 const FOR_EACH_ANSWER: f64 = 16.0;
 /// After a pause it begins with one request, and doubles in this time.
