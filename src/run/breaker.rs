@@ -174,6 +174,13 @@ impl Breaker {
         }
     }
 
+    /// A request never left after all, for a reason of its own: if it was the probe, another one may be.
+    pub(super) fn not_sent(&mut self, job: JobIndex) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(job)) {
+            open.probe = None;
+        }
+    }
+
     fn still_open(&mut self, job: JobIndex, now: Mono, wait: Option<Duration>, random: f64) -> Judged {
         let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(job)) else {
             return Judged::StillOpen { probe: None };
@@ -228,6 +235,10 @@ mod tests {
         assert_eq!(breaker.gate(at(13)), Gate::Probing);
         // The probe fails too: twice the wait. The server's own is a minimum.
         assert_eq!(fail(&mut breaker, 3, 12, 13), Judged::StillOpen { probe: Some(at(15)) });
+        // A request that turns out not to be sendable is no probe.
+        breaker.sent(5);
+        breaker.not_sent(5);
+        assert_eq!(breaker.gate(at(15)), Gate::Probe);
         breaker.sent(3);
         let asked = breaker.failed(3, at(15), false, at(16), Some(Duration::from_secs(50)), 0.0);
         assert_eq!(asked, Judged::StillOpen { probe: Some(at(66)) });

@@ -99,7 +99,11 @@ impl Machine {
                     _ => Outcome::Other,
                 }
             }
-            Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => Outcome::Other,
+            Verdict::Failure(Failure { kind: Kind::Prompt, class, .. }) if !class::is_local(class) => Outcome::Other,
+            Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => {
+                self.breaker.not_sent(job);
+                return Outcome::Other;
+            }
             Verdict::Failure(_) => return Outcome::Other,
         };
         // Whatever it says, the server is there.
@@ -171,7 +175,7 @@ impl Machine {
                 self.again(job, settled, class, now.mono);
             }
             Kind::Transient | Kind::Unknown => {
-                let unsent = class == class::CONNECTION && billed == Billed::No;
+                let unsent = [class::CONNECTION, class::TIMEOUT].contains(&class) && billed == Billed::No;
                 let random = self.random.f64();
                 let judged = self.breaker.failed(job, sent, unsent, now.mono, wait, random);
                 match judged {

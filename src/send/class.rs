@@ -59,3 +59,9 @@ classes! {
     /// The prompt's file was changed while the run went on; nothing was sent.
     CHANGED = "changed";
 }
+
+/// Whether the failure is one of the prompt's file: nothing was sent, and nothing is heard of the server by it.
+#[must_use]
+pub fn is_local(class: &str) -> bool {
+    [NOT_TEXT, UNREADABLE, CHANGED].contains(&class)
+}
