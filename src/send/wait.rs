@@ -1,7 +1,7 @@
 //! How long a server asks us to wait: every form of `Retry-After`, and waits named in error messages.
 //!
 //! It does not judge `x-ratelimit-reset-*`: that is the time until the bucket is full, not until a request fits. [`super::hints`] reads it with
-//! [`printed`].
+//! `printed`.
 
 use std::time::Duration;
 
