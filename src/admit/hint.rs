@@ -95,6 +95,12 @@ pub struct ServerHint {
     pub source: Source,
 }
 
+/// Whether a limit of this window is one of a day, or of hours, and not one that a run waits out and forgets.
+#[must_use]
+pub fn is_daily(window: Duration) -> bool {
+    window >= Duration::from_secs(3_600)
+}
+
 /// A limit of the server as it is kept between runs, for one address, key and model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnedLimit {

@@ -58,7 +58,7 @@ impl Limits {
     /// its answer came, which is surely after its arrival, but no longer than the guard after its own window: an answer may take minutes.
     #[must_use]
     pub fn guard(&self) -> Duration {
-        (self.window / 8).min(Duration::from_millis(250))
+        guard(self.window)
     }
 
     /// The limit of this name; `None` where there is none, or it is not one of the settings here.
@@ -111,6 +111,11 @@ impl Limits {
             },
         )
     }
+}
+
+/// The guard of a window: see [`Limits::guard`].
+pub(super) fn guard(window: Duration) -> Duration {
+    (window / 8).min(Duration::from_millis(250))
 }
 
 /// Which limit is meant, in an answer or a message.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Local, Utc};
 use super::event::{Event, WaitFor};
 use super::format::{count, counted, span};
 use super::learned::{line_at, rate};
-use crate::admit::hint::{LearnedLimit, Unit};
+use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
 use crate::run::Cause;
 use crate::send::answer::Finish;
@@ -27,8 +27,6 @@ pub enum Verbosity {
 
 /// A shorter wait is worth no line, but to those who want every one.
 const LONG_WAIT: f64 = 2.0;
-/// A limit of the server with this window or a longer one is one of a day.
-const DAILY: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The line that tells of an event at `now`, and from which verbosity on; `limits` are those that are set. `None` for what others tell.
@@ -159,7 +157,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
 
 /// Whether a limit of the server lets less through than the one that is set beside it.
 fn is_stricter(limit: &LearnedLimit, limits: &Limits) -> bool {
-    let daily = limit.window >= DAILY;
+    let daily = is_daily(limit.window);
     let own = match (limit.unit, daily) {
         (Unit::Requests, false) => limits.requests_per_minute,
         (Unit::Tokens, false) => limits.tokens_per_minute,

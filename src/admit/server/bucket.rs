@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::admit::hint::{LearnedLimit, Source, Unit};
+use crate::admit::hint::{LearnedLimit, Source, Unit, is_daily};
+use crate::admit::limits::guard;
 use crate::clock::{Mono, Now};
 
 /// A limit that headers do not confirm is tried with more after a part of its window without a refusal: this part,
@@ -147,9 +148,14 @@ impl Bucket {
         self.growth == Growth::Ramp
     }
 
+    /// Whether it is worked out from 429s that say nothing, as a rate to keep.
+    pub(super) fn is_estimate(&self) -> bool {
+        self.source == Source::Estimate && !self.is_ramp()
+    }
+
     /// Whether it is of a day, or of hours.
     pub(super) fn is_daily(&self) -> bool {
-        self.window >= Duration::from_secs(3_600)
+        is_daily(self.window)
     }
 
     /// How much more than its known size is tried at `now`.
@@ -185,7 +191,7 @@ impl Bucket {
     /// What is kept in reserve for requests that arrive closer together than they left: an eighth of a window's worth, at most 250 ms' worth, as in
     /// [`Limits::guard`](crate::admit::limits::Limits::guard); of a slice not so much that it would fill up while we hesitate.
     fn reserve(&self, now: Mono) -> f64 {
-        let guard = self.rate(now) * (self.window / 8).min(Duration::from_millis(250)).as_secs_f64();
+        let guard = self.rate(now) * guard(self.window).as_secs_f64();
         guard.min(self.depth(now) * 0.4)
     }
 

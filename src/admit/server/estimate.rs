@@ -39,7 +39,7 @@ impl ServerLimits {
                 explained |= bucket.source != Source::Estimate;
             }
         }
-        explained && !self.buckets.iter().any(|bucket| bucket.source == Source::Estimate && !bucket.is_ramp())
+        explained && !self.buckets.iter().any(Bucket::is_estimate)
     }
 
     /// The limit that was most likely meant by a refusal that does not say: the one of which more is used, by the person's own limits.
@@ -56,7 +56,7 @@ impl ServerLimits {
         // The refused request itself is not part of what had been sent before it.
         let admitted = ticket.sent_before - (self.refused - ticket.charge);
         let before = self.emptied.replace((ticket.sent, admitted));
-        let estimate = self.buckets.iter_mut().find(|bucket| bucket.source == Source::Estimate && !bucket.is_ramp());
+        let estimate = self.buckets.iter_mut().find(|bucket| bucket.is_estimate());
         if let Some(bucket) = estimate {
             let since = before.map(|(at, before)| ((admitted - before).of(bucket.unit), at.until(ticket.sent)));
             bucket.cut(since, now);

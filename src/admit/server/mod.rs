@@ -16,7 +16,7 @@ use std::time::Duration;
 use bucket::{Anchor, Bucket, Told};
 use charge::{History, of_amount, to_f64};
 
-use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit};
+use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit, is_daily};
 use super::ledger::Amount;
 use super::limits::Limits;
 use crate::clock::{Mono, Now, nanos};
@@ -304,7 +304,7 @@ impl ServerLimits {
     fn bucket_of(&mut self, hint: &ServerHint, heard: &Heard<'_>) -> Option<usize> {
         let Heard { ticket, signal, now, .. } = *heard;
         let window = hint.window.and_then(|span| self.window(hint, span));
-        let daily = window.map(|window| window >= Duration::from_secs(3_600));
+        let daily = window.map(is_daily);
         let size = hint.size.filter(|size| *size > 0).map(to_f64);
         let same = |bucket: &Bucket| {
             bucket.unit == hint.unit && bucket.group == hint.group && bucket.source != Source::Estimate
@@ -364,7 +364,7 @@ impl ServerLimits {
     }
 
     fn burst(&self, window: Duration) -> Duration {
-        if self.pacing == Pacing::Smooth && window < Duration::from_secs(3_600) { window / SLICES } else { window }
+        if self.pacing == Pacing::Smooth && !is_daily(window) { window / SLICES } else { window }
     }
 }
 
