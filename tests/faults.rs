@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{MODEL, Workspace, always, billed, serve};
+use common::{MODEL, QUOTA_CODES, Workspace, always, billed, serve};
 use promptmill::standin::{Fault, FaultKind, Options, answer};
 
 /// Outputs that hold the line of a failure.
@@ -89,13 +89,7 @@ fn an_empty_account_stops_the_run_and_a_later_one_finishes_it() {
 
 #[test]
 fn every_billing_error_stops_the_run() {
-    for code in [
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-    ] {
+    for code in QUOTA_CODES {
         for api in ["chat", "responses"] {
             let quota_code = code.to_owned();
             let server = serve(Options { answers_before_quota: Some(0), quota_code, ..Options::default() });

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Workspace, always, billed, serve};
+use common::{QUOTA_CODES, Workspace, always, billed, serve};
 use promptmill::clock::Clock;
 use promptmill::standin::{FaultKind, Logged, Options, Span};
 
@@ -62,13 +62,7 @@ fn an_outage_costs_a_few_requests_where_concurrency_is_found() {
 
 #[test]
 fn an_account_that_is_used_up_is_asked_by_one_probe_at_a_time() {
-    for code in [
-        "insufficient_quota",
-        "credit_balance_exhausted",
-        "organization_spend_limit_exceeded",
-        "project_spend_limit_exceeded",
-        "organization_usage_limit_exceeded",
-    ] {
+    for code in QUOTA_CODES {
         let used_up = Span { from: Duration::from_millis(300), lasts: Duration::from_millis(1_200) };
         let latency = Duration::from_millis(50);
         let quota_code = code.to_owned();

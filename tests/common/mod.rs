@@ -17,6 +17,14 @@ use serde_json::Value;
 
 /// The model that a run asks where nothing else is said.
 pub(crate) const MODEL: &str = "gpt-4o-mini";
+/// The codes of an account that is used up, as the API documents them.
+pub(crate) const QUOTA_CODES: [&str; 5] = [
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+];
 /// No wait of these tests is for its length: one that takes so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
