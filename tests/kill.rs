@@ -8,21 +8,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use common::{Ended, Workspace, always, billed, serve, until};
+use common::{Ended, Workspace, always, billed, in_flight_at_the_kill, serve, until};
 use promptmill::standin::{FaultKind, Options};
 
 fn interrupt(child: &Child) {
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
-}
-
-/// The numbers of `N requests were in flight ...; M of their answers were on disk. The other K ...`.
-fn in_flight_at_the_kill(ended: &Ended) -> Option<[u64; 3]> {
-    let warning = ended.events("warning").into_iter().find_map(|event| {
-        event["message"].as_str().filter(|message| message.contains("in flight when the last run was killed"))
-    })?;
-    let numbers: Vec<u64> = warning.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    Some(numbers[..3].try_into().expect("three numbers"))
 }
 
 const PROMPTS: u64 = 300;

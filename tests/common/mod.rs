@@ -44,7 +44,7 @@ pub(crate) fn billed(log: &[Logged]) -> u64 {
 }
 
 /// The most of `moments`, which are in order, in any span as long as `window`.
-fn most_within(moments: &[Duration], window: Duration) -> usize {
+pub(crate) fn most_within(moments: &[Duration], window: Duration) -> usize {
     let count = |first: usize| moments[first..].partition_point(|&at| at < moments[first] + window);
     (0..moments.len()).map(count).max().unwrap_or(0)
 }
@@ -154,6 +154,11 @@ impl Workspace {
         Ended::of(self.command_against(server, args).spawn().expect("started"))
     }
 
+    /// The text of `prompt`.
+    pub(crate) fn prompt(&self, prompt: u64) -> &str {
+        &self.prompts[&prompt]
+    }
+
     /// The output of `prompt`; `None` where there is none.
     pub(crate) fn output(&self, prompt: u64) -> Option<String> {
         fs::read_to_string(self.path(&format!("outputs/{prompt}_output.txt"))).ok()
@@ -221,6 +226,15 @@ fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
             found.insert(path, Some(bytes));
         }
     }
+}
+
+/// The numbers of `N requests were in flight ...; M of their answers were on disk. The other K ...`.
+pub(crate) fn in_flight_at_the_kill(ended: &Ended) -> Option<[u64; 3]> {
+    let warning = ended.events("warning").into_iter().find_map(|event| {
+        event["message"].as_str().filter(|message| message.contains("in flight when the last run was killed"))
+    })?;
+    let numbers: Vec<u64> = warning.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    Some(numbers[..3].try_into().expect("three numbers"))
 }
 
 /// A run that has ended.
