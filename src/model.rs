@@ -28,6 +28,18 @@ pub enum Api {
     Responses,
 }
 
+impl Api {
+    /// The members of a request by which it says how many tokens the answer may have; the first is the one that we write.
+    #[must_use]
+    pub fn output_limit_members(self) -> &'static [&'static str] {
+        match self {
+            // `max_tokens` is deprecated, and reasoning models refuse it; some servers know no other.
+            Api::Chat => &["max_completion_tokens", "max_tokens"],
+            Api::Responses => &["max_output_tokens"],
+        }
+    }
+}
+
 impl fmt::Display for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -69,6 +81,13 @@ impl RequestTemplate {
             reasoning_effort: None,
             extra: serde_json::Map::new(),
         }
+    }
+
+    /// The most tokens that an answer may have, whether a setting or `extra` says so; `None` where the request does not say it.
+    #[must_use]
+    pub fn output_limit(&self) -> Option<u64> {
+        let of_extra = || self.api.output_limit_members().iter().find_map(|member| self.extra.get(*member)?.as_u64());
+        self.max_output_tokens.or_else(of_extra)
     }
 }
 

@@ -125,7 +125,7 @@ impl Report {
     fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
         let Basis { ledger, expected_output, within: deadline, answer } = basis;
         let settings = &prepared.settings;
-        let output_tokens = settings.template.max_output_tokens.unwrap_or(expected_output);
+        let output_tokens = settings.template.output_limit().unwrap_or(expected_output);
         let jobs: Vec<&Job> = plan.sendable().collect();
         let reserved = || jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
         let ends = settings.on_day_limit == OnDayLimit::Exit;
@@ -207,7 +207,7 @@ impl Report {
                 .tokens_per_batch
                 .map_or(String::new(), |most| format!(" (batch limit {})", count(most)));
             lines.push(format!("input:  {} tokens{batch}", count(self.input_tokens)));
-            let from = if settings.template.max_output_tokens.is_some() { "at most" } else { "about" };
+            let from = if settings.template.output_limit().is_some() { "at most" } else { "about" };
             lines.push(format!("output: {from} {} tokens", count(self.expected_output_tokens)));
             if self.batches > 1 {
                 lines.push(format!("batches: {}", self.batches));

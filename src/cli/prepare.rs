@@ -67,7 +67,7 @@ impl Prepared {
         PlanRules {
             limits: *limits,
             context_window: self.settings.context_window.or_else(|| context_window(&template.model)),
-            max_output_tokens: template.max_output_tokens,
+            max_output_tokens: template.output_limit(),
             split: *split,
             priorities: priorities.clone(),
         }

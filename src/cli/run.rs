@@ -173,7 +173,7 @@ impl Run<'_> {
             // Our own stand-in is known.
             soft_start: !self.args.offline,
             attempts: settings.attempts,
-            max_output_tokens: settings.template.max_output_tokens,
+            max_output_tokens: settings.template.output_limit(),
             on_day_limit: settings.on_day_limit,
             on_quota: settings.on_quota,
             quota_wait: settings.quota_wait,
