@@ -6,6 +6,7 @@
 mod history;
 mod journal;
 mod learned;
+mod private;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -53,13 +54,14 @@ impl SqliteStore {
     pub fn open(ledger_file: &Path, limits: Limits, boot: String, now: &Now) -> Result<Self, StoreError> {
         let path = state_file(ledger_file);
         let folder = folder_of(&path);
-        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        private::make_folder(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         for path in [folder, &path] {
             // The mode is a person's wish, also where the system would let us (as root).
             if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().readonly()) {
                 return Err(StoreError::ReadOnly { path: path.to_owned() });
             }
         }
+        private::tighten(folder, &path);
         let connection = schema::open(&path)?;
         let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
         store.read(now)?;

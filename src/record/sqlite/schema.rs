@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::super::StoreError;
+use super::private::beside;
 
 /// The format of the tables; raised with each change that an older promptmill could not read.
 const FORMAT: i64 = 2;
@@ -125,9 +126,7 @@ fn pretend(connection: &Connection, found: i64) -> rusqlite::Result<()> {
 /// Even a reader makes the log's files, and cannot remove them; a look should leave nothing behind. A run that starts in the meantime writes to its
 /// log, and to this file only at its end or after a thousand pages.
 fn untouched(path: &Path) -> Option<String> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if Path::new(&log).exists() {
+    if beside(path, "-wal").exists() {
         return None;
     }
     let path = path.to_str()?.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
