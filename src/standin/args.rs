@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::fault::{Fault, FaultKind};
-use super::options::{On429, Options, RateLimitHeaders};
-use super::schedule::{Slump, Span};
+use super::api::{On429, RateLimitHeaders};
+use super::faults::{Fault, FaultKind, Slump, Span};
+use super::options::Options;
 use super::server::Server;
 use super::state::Sink;
 use crate::model::Secret;

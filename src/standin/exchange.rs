@@ -8,13 +8,13 @@ use http::header::AUTHORIZATION;
 use http::{Method, request};
 use hyper::body::Bytes;
 
-use super::answer::digest;
-use super::error::{self, ApiError};
-use super::fault::FaultKind;
+use super::api::answer::digest;
+use super::api::error::{self, ApiError};
+use super::api::request::Ask;
+use super::api::response;
+use super::faults::FaultKind;
 use super::log::Logged;
-use super::request::Ask;
 use super::respond::{Reply, hex, respond};
-use super::response;
 use super::state::{Arrival, Shared};
 use crate::count::tokenizer::Tokenizer;
 use crate::model::Api;
@@ -154,8 +154,8 @@ fn bearer(header: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::standin::faults::Span;
     use crate::standin::options::Options;
-    use crate::standin::schedule::Span;
     use std::time::Duration;
 
     fn status(shared: &Shared, authorization: Option<&str>) -> u16 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::FaultKind;
+use super::faults::FaultKind;
 use crate::model::Usage;
 
 /// One request as the server saw it.

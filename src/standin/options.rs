@@ -3,11 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
-use super::fault::Fault;
-use super::limiter::Limits;
-use super::schedule::{self, Slump, Span};
+use super::api::{On429, RateLimitHeaders};
+use super::faults::{Fault, Slump, Span, schedule};
+use super::limits::limiter::Limits;
 
 /// Limits, pace, faults and account of a stand-in. The default has no limit, no latency, no fault, and takes any key.
 #[derive(Clone)]
@@ -58,52 +56,6 @@ pub struct Options {
     pub known_models: Option<Vec<String>>,
     /// How many requests [`Server::log`](super::Server::log) remembers (about 100 bytes each); older ones are forgotten.
     pub remember: usize,
-}
-
-/// In whose form answers tell of limits, what is left of them and when they are full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum RateLimitHeaders {
-    /// `x-ratelimit-limit-requests` and the other five, resets as Go durations. Of a minute's and a day's requests the one shows of which a
-    /// smaller share remains.
-    #[default]
-    #[value(name = "openai")]
-    OpenAi,
-    /// The same names, resets in whole seconds, and beside every `Retry-After` a `retry-after-ms`.
-    Azure,
-    /// As `openai`, but requests are always those of a day where the day has a limit.
-    Groq,
-    /// `x-ratelimit-limit-req-minute`, `x-ratelimit-limit-tokens-minute`, what remains of them, and what the request cost; no resets.
-    Mistral,
-    /// `anthropic-ratelimit-requests-limit` and so on, resets as moments in RFC 3339.
-    Anthropic,
-    /// None.
-    None,
-}
-
-/// What a 429 for a limit says of its wait. A request that is over the whole limit is told so in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum On429 {
-    /// The numbers and the wait, in the message alone.
-    Text,
-    /// A `Retry-After`; the message says nothing.
-    RetryAfter,
-    /// Both.
-    #[default]
-    Both,
-    /// Neither.
-    Nothing,
-}
-
-impl On429 {
-    /// Whether the message has the limit's numbers and the wait.
-    pub(super) fn has_text(self) -> bool {
-        matches!(self, Self::Text | Self::Both)
-    }
-
-    /// Whether there is a `Retry-After`.
-    pub(super) fn has_retry_after(self) -> bool {
-        matches!(self, Self::RetryAfter | Self::Both)
-    }
 }
 
 impl Options {

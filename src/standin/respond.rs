@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::answer::{answer_of_length, cut};
-use super::error::ApiError;
-use super::fault::FaultKind;
-use super::limiter::Levels;
-use super::request::Ask;
-use super::response::{self, Ending, Parts};
+use super::api::answer::{answer_of_length, cut};
+use super::api::error::ApiError;
+use super::api::request::Ask;
+use super::api::response::{self, Ending, Parts};
+use super::faults::FaultKind;
+use super::limits::limiter::Levels;
 use super::state::{Arrival, Verdict};
 use crate::count::tokenizer::Tokenizer;
 use crate::model::{Api, Usage};

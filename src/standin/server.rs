@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::error::ApiError;
+use super::api::error::ApiError;
 use super::exchange::{Exchange, exchange};
 use super::log::Logged;
 use super::options::Options;

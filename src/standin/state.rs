@@ -9,14 +9,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 
-use super::bucket::Shortage;
-use super::error::ApiError;
-use super::fault::{self, FaultKind};
-use super::limiter::{Dimension, Levels, Limiter, Refused};
+use super::api::error::ApiError;
+use super::api::request::Ask;
+use super::faults::fault::{self, FaultKind};
+use super::faults::schedule::{self, Door};
+use super::limits::bucket::Shortage;
+use super::limits::limiter::{Dimension, Levels, Limiter, Refused};
 use super::log::Logged;
 use super::options::Options;
-use super::request::Ask;
-use super::schedule::{self, Door};
 use crate::clock::{Clock, Mono, nanos};
 
 /// Where the log goes besides memory: one line of JSON a request.
@@ -261,8 +261,8 @@ fn pretended_limit(ask: &Ask, options: &Options) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standin::fault::Fault;
-    use crate::standin::schedule::{Slump, Span};
+    use crate::standin::faults::Fault;
+    use crate::standin::faults::{Slump, Span};
 
     fn ask() -> Ask {
         Ask::chat(br#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#).expect("a request")

@@ -10,9 +10,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SERVER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Bytes, Frame, SizeHint};
 
-use super::error::whole_seconds;
-use super::headers;
-use super::options::RateLimitHeaders;
+use super::api::error::whole_seconds;
+use super::api::headers::{self, RateLimitHeaders, text};
 use super::respond::{Delivery, Reply};
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -52,11 +51,6 @@ pub(super) fn response(
         headers.extend(headers::of(whose, &reply.levels, wall));
     }
     response
-}
-
-/// Our own ids and durations: visible ASCII, which every header takes.
-pub(super) fn text(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// A body in one piece, or one that breaks off after its piece.

@@ -11,7 +11,7 @@ use promptmill::admit::hint::{ServerHint, Source};
 use promptmill::admit::usage_md::Face;
 use promptmill::config::api_key::{KeyOrigin, from_dotenv};
 use promptmill::send::{hints, wait};
-use promptmill::standin::go_duration::go_duration;
+use promptmill::standin::go_duration;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(31 * 86_400);
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::admit::hint::Source;
-use crate::standin::go_duration::go_duration;
+use crate::standin::go_duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -46,7 +46,7 @@ pub fn answer_of_length(model: &str, prompt: &str, tokens: Option<u64>) -> Strin
 }
 
 /// The longest start of `text` of at most `tokens` tokens that halving finds; never more tokens than that.
-pub(super) fn cut(text: &str, tokens: u64, tokenizer: Tokenizer) -> &str {
+pub(in crate::standin) fn cut(text: &str, tokens: u64, tokenizer: Tokenizer) -> &str {
     if tokenizer.count(text) <= tokens {
         return text;
     }

@@ -178,13 +178,13 @@ impl FromStr for Fault {
 /// The same seed gives the same number the same fate. Which prompt gets which number is the clients' race, so that a whole run is
 /// repeatable in its numbers (the share and order of faults), not prompt by prompt, unless the client sends one request at a time.
 #[must_use]
-pub fn rng(seed: u64, number: u64) -> fastrand::Rng {
+pub(crate) fn rng(seed: u64, number: u64) -> fastrand::Rng {
     // Fibonacci hashing: neighbouring numbers differ in many bits.
     fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 /// Draws the fault of one request: at most one. Shares that sum to more than 1 leave nothing for the faults named last.
-pub fn draw(faults: &[Fault], rng: &mut fastrand::Rng) -> Option<FaultKind> {
+pub(crate) fn draw(faults: &[Fault], rng: &mut fastrand::Rng) -> Option<FaultKind> {
     let mut point = rng.f64();
     faults.iter().find_map(|fault| {
         if point < fault.share {

@@ -6,7 +6,7 @@ use crate::model::Usage;
 
 /// What an answer says, and why it ended there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(in crate::standin) enum Ending {
     /// The whole answer.
     Stop,
     /// The most output tokens were reached.
@@ -18,20 +18,20 @@ pub(super) enum Ending {
 }
 
 /// What both bodies are made of.
-pub(super) struct Parts<'a> {
+pub(in crate::standin) struct Parts<'a> {
     /// Without prefix.
-    pub(super) id: &'a str,
+    pub(in crate::standin) id: &'a str,
     /// Seconds since 1970.
-    pub(super) created: i64,
-    pub(super) model: &'a str,
-    pub(super) text: &'a str,
-    pub(super) ending: Ending,
-    pub(super) usage: Usage,
-    pub(super) choices: u64,
-    pub(super) max_output_tokens: Option<u64>,
-    pub(super) instructions: Option<&'a str>,
-    pub(super) store: Option<bool>,
-    pub(super) temperature: Option<f64>,
+    pub(in crate::standin) created: i64,
+    pub(in crate::standin) model: &'a str,
+    pub(in crate::standin) text: &'a str,
+    pub(in crate::standin) ending: Ending,
+    pub(in crate::standin) usage: Usage,
+    pub(in crate::standin) choices: u64,
+    pub(in crate::standin) max_output_tokens: Option<u64>,
+    pub(in crate::standin) instructions: Option<&'a str>,
+    pub(in crate::standin) store: Option<bool>,
+    pub(in crate::standin) temperature: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -191,7 +191,7 @@ impl Serialize for Prefixed<'_> {
 }
 
 /// The body of a chat completion.
-pub(super) fn chat(parts: &Parts<'_>) -> Vec<u8> {
+pub(in crate::standin) fn chat(parts: &Parts<'_>) -> Vec<u8> {
     let refused = parts.ending == Ending::Refused;
     let choice = |index| Choice {
         index,
@@ -227,7 +227,7 @@ pub(super) fn chat(parts: &Parts<'_>) -> Vec<u8> {
 }
 
 /// The body of a response.
-pub(super) fn responses(parts: &Parts<'_>) -> Vec<u8> {
+pub(in crate::standin) fn responses(parts: &Parts<'_>) -> Vec<u8> {
     let (status, reason) = match parts.ending {
         Ending::Stop | Ending::Refused => ("completed", None),
         Ending::Length => ("incomplete", Some("max_output_tokens")),
@@ -283,7 +283,7 @@ pub(super) fn responses(parts: &Parts<'_>) -> Vec<u8> {
 }
 
 /// The list of models.
-pub(super) fn models(names: &[String], created: i64) -> Vec<u8> {
+pub(in crate::standin) fn models(names: &[String], created: i64) -> Vec<u8> {
     #[derive(Serialize)]
     struct List<'a> {
         object: &'a str,
@@ -301,7 +301,7 @@ pub(super) fn models(names: &[String], created: i64) -> Vec<u8> {
 }
 
 /// The count of a response's input.
-pub(super) fn input_tokens(tokens: u64) -> Vec<u8> {
+pub(in crate::standin) fn input_tokens(tokens: u64) -> Vec<u8> {
     #[derive(Serialize)]
     struct Count<'a> {
         object: &'a str,

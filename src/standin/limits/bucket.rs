@@ -9,7 +9,7 @@ use crate::clock::nanos;
 
 /// One continuous token bucket.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     limit: u64,
     /// Nanoseconds; at least 1.
     window: u64,
@@ -21,7 +21,7 @@ pub struct Bucket {
 
 /// Why an amount does not fit, in the numbers that the API's message names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shortage {
+pub(crate) struct Shortage {
     /// The bucket's capacity.
     pub limit: u64,
     /// What is used up, rounded up to whole units; `None` where the amount is over the capacity and no wait helps.
@@ -35,7 +35,7 @@ pub struct Shortage {
 
 /// The bucket's numbers for the `x-ratelimit` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
+pub(crate) struct Level {
     /// The capacity.
     pub limit: u64,
     /// What can be taken now, rounded down.
@@ -47,7 +47,7 @@ pub struct Level {
 impl Level {
     /// Whether a smaller share remains of this than of `other`.
     #[must_use]
-    pub fn is_tighter_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_tighter_than(&self, other: &Self) -> bool {
         u128::from(self.remaining) * u128::from(other.limit) < u128::from(other.remaining) * u128::from(self.limit)
     }
 }
@@ -55,24 +55,18 @@ impl Level {
 impl Bucket {
     /// A full bucket of `limit` units that refills in `window`, at `now` nanoseconds.
     #[must_use]
-    pub fn new(limit: u64, window: Duration, now: u64) -> Self {
+    pub(crate) fn new(limit: u64, window: Duration, now: u64) -> Self {
         Self { limit, window: nanos(window).max(1), used: 0, at: now }
     }
 
     /// The capacity.
     #[must_use]
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// The time in which an empty bucket fills.
-    #[must_use]
-    pub fn window(&self) -> Duration {
-        Duration::from_nanos(self.window)
-    }
-
     /// Whether `amount` can be taken at `now`. A clock that steps back refills nothing.
-    pub fn fits(&mut self, amount: u64, now: u64) -> Result<(), Shortage> {
+    pub(crate) fn fits(&mut self, amount: u64, now: u64) -> Result<(), Shortage> {
         if amount > self.limit {
             return Err(Shortage { limit: self.limit, used: None, requested: amount, wait: Duration::ZERO });
         }
@@ -89,12 +83,12 @@ impl Bucket {
 
     /// Takes `amount`. The caller has asked whether it [`fits`](Self::fits); what does not fit leaves the bucket in debt, and nothing
     /// fits until that is refilled.
-    pub fn take(&mut self, amount: u64) {
+    pub(crate) fn take(&mut self, amount: u64) {
         self.used = self.used.saturating_add(u128::from(amount) * u128::from(self.window));
     }
 
     /// The numbers for the headers at `now`.
-    pub fn level(&mut self, now: u64) -> Level {
+    pub(crate) fn level(&mut self, now: u64) -> Level {
         self.refill(now);
         let used = self.used_units();
         let remaining = self.limit.saturating_sub(used);
@@ -102,7 +96,7 @@ impl Bucket {
     }
 
     /// Changes its capacity and window at `now`. What is used up stays the same share of the capacity.
-    pub fn set(&mut self, limit: u64, window: Duration, now: u64) {
+    pub(crate) fn set(&mut self, limit: u64, window: Duration, now: u64) {
         self.refill(now);
         let window = nanos(window).max(1);
         let used = in_proportion(self.used, limit, self.limit);

@@ -3,28 +3,54 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
-use super::go_duration::go_duration;
-use super::limiter::{Dimension, Refused};
-use super::options::On429;
 use crate::model::Api;
+use crate::standin::limits::go_duration::go_duration;
+use crate::standin::limits::limiter::{Dimension, Refused};
+
+/// What a 429 for a limit says of its wait. A request that is over the whole limit is told so in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum On429 {
+    /// The numbers and the wait, in the message alone.
+    Text,
+    /// A `Retry-After`; the message says nothing.
+    RetryAfter,
+    /// Both.
+    #[default]
+    Both,
+    /// Neither.
+    Nothing,
+}
+
+impl On429 {
+    /// Whether the message has the limit's numbers and the wait.
+    pub(in crate::standin) fn has_text(self) -> bool {
+        matches!(self, Self::Text | Self::Both)
+    }
+
+    /// Whether there is a `Retry-After`.
+    pub(in crate::standin) fn has_retry_after(self) -> bool {
+        matches!(self, Self::RetryAfter | Self::Both)
+    }
+}
 
 const INVALID: &str = "invalid_request_error";
 
 /// One error, before it is written in the way of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ApiError {
-    pub(super) status: u16,
-    pub(super) message: Cow<'static, str>,
-    pub(super) kind: &'static str,
-    pub(super) param: Option<&'static str>,
-    pub(super) code: Option<Cow<'static, str>>,
+pub(in crate::standin) struct ApiError {
+    pub(in crate::standin) status: u16,
+    pub(in crate::standin) message: Cow<'static, str>,
+    pub(in crate::standin) kind: &'static str,
+    pub(in crate::standin) param: Option<&'static str>,
+    pub(in crate::standin) code: Option<Cow<'static, str>>,
     /// The exact wait, where a `Retry-After` is sent.
-    pub(super) retry_after: Option<Duration>,
+    pub(in crate::standin) retry_after: Option<Duration>,
     /// The longest wait that it tells, in its message or header.
-    pub(super) wait: Option<Duration>,
+    pub(in crate::standin) wait: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +81,7 @@ impl ApiError {
     }
 
     /// The body as the endpoint of `api` writes it: chat with four spaces and a line end, responses with two and none.
-    pub(super) fn body(&self, api: Api) -> Vec<u8> {
+    pub(in crate::standin) fn body(&self, api: Api) -> Vec<u8> {
         let members =
             Members { message: &self.message, r#type: self.kind, param: self.param, code: self.code.as_deref() };
         let mut body = Vec::with_capacity(512);
@@ -70,14 +96,14 @@ impl ApiError {
     }
 
     /// The `content-type` that goes with the body.
-    pub(super) fn content_type(api: Api) -> &'static str {
+    pub(in crate::standin) fn content_type(api: Api) -> &'static str {
         match api {
             Api::Chat => "application/json; charset=utf-8",
             Api::Responses => "application/json",
         }
     }
 
-    pub(super) fn not_json() -> Self {
+    pub(in crate::standin) fn not_json() -> Self {
         Self::new(
             400,
             INVALID,
@@ -87,43 +113,43 @@ impl ApiError {
         )
     }
 
-    pub(super) fn wrong_type(what: &serde_json::Error) -> Self {
+    pub(in crate::standin) fn wrong_type(what: &serde_json::Error) -> Self {
         Self::new(400, INVALID, format!("Invalid type in the request: {what}.")).code("invalid_type")
     }
 
-    pub(super) fn missing(param: &'static str) -> Self {
+    pub(in crate::standin) fn missing(param: &'static str) -> Self {
         Self::new(400, INVALID, format!("Missing required parameter: '{param}'."))
             .param(param)
             .code("missing_required_parameter")
     }
 
     /// Chat Completions says this one in its own way.
-    pub(super) fn no_model() -> Self {
+    pub(in crate::standin) fn no_model() -> Self {
         Self::new(400, INVALID, "you must provide a model parameter")
     }
 
-    pub(super) fn empty_array(param: &'static str) -> Self {
+    pub(in crate::standin) fn empty_array(param: &'static str) -> Self {
         let message = format!(
             "Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead."
         );
         Self::new(400, INVALID, message).param(param).code("empty_array")
     }
 
-    pub(super) fn below_minimum(param: &'static str, minimum: i64, got: i64) -> Self {
+    pub(in crate::standin) fn below_minimum(param: &'static str, minimum: i64, got: i64) -> Self {
         let message = format!(
             "Invalid '{param}': integer below minimum value. Expected a value >= {minimum}, but got {got} instead."
         );
         Self::new(400, INVALID, message).param(param).code("integer_below_min_value")
     }
 
-    pub(super) fn above_maximum(param: &'static str, maximum: i64, got: i64) -> Self {
+    pub(in crate::standin) fn above_maximum(param: &'static str, maximum: i64, got: i64) -> Self {
         let message = format!(
             "Invalid '{param}': integer above maximum value. Expected a value <= {maximum}, but got {got} instead."
         );
         Self::new(400, INVALID, message).param(param).code("integer_above_max_value")
     }
 
-    pub(super) fn streaming() -> Self {
+    pub(in crate::standin) fn streaming() -> Self {
         Self::new(
             400,
             INVALID,
@@ -133,21 +159,21 @@ impl ApiError {
         .code("unsupported_value")
     }
 
-    pub(super) fn too_long() -> Self {
+    pub(in crate::standin) fn too_long() -> Self {
         Self::new(413, INVALID, "The request body is larger than the 67108864 bytes that the stand-in API takes.")
     }
 
-    pub(super) fn no_such_url(method: &str, path: &str) -> Self {
+    pub(in crate::standin) fn no_such_url(method: &str, path: &str) -> Self {
         Self::new(404, INVALID, format!("Invalid URL ({method} {path})"))
     }
 
-    pub(super) fn no_such_model(model: &str) -> Self {
+    pub(in crate::standin) fn no_such_model(model: &str) -> Self {
         Self::new(404, INVALID, format!("The model `{model}` does not exist or you do not have access to it."))
             .code("model_not_found")
     }
 
     /// A refusal by the limiter, which tells its wait as `on_429` says.
-    pub(super) fn rate_limited(model: &str, refused: &Refused, on_429: On429) -> Self {
+    pub(in crate::standin) fn rate_limited(model: &str, refused: &Refused, on_429: On429) -> Self {
         let (kind, per) = match refused.dimension {
             Dimension::Requests => ("requests", "requests per min (RPM)"),
             Dimension::Tokens => ("tokens", "tokens per min (TPM)"),
@@ -187,13 +213,13 @@ impl ApiError {
     }
 
     /// What a client is told that becomes faster too fast. Its body names no wait; the words are ours.
-    pub(super) fn slow_down() -> Self {
+    pub(in crate::standin) fn slow_down() -> Self {
         Self::new(429, "rate_limit_error", "Your request rate increased too quickly. Please slow down.")
             .code("slow_down")
     }
 
     /// The billing error of one of the documented codes; an unknown code has the message of the oldest.
-    pub(super) fn quota(code: &str) -> Self {
+    pub(in crate::standin) fn quota(code: &str) -> Self {
         let message = match code {
             "credit_balance_exhausted" => {
                 "You have no credits remaining. Add credits to continue using the API at \
@@ -219,7 +245,7 @@ impl ApiError {
         Self::new(429, "insufficient_quota", message).code(code.to_owned())
     }
 
-    pub(super) fn server_error(request_id: &str) -> Self {
+    pub(in crate::standin) fn server_error(request_id: &str) -> Self {
         let message = format!(
             "The server had an error processing your request. Sorry about that! You can retry your request, or contact us through our \
              help center at help.openai.com if you keep seeing this error. (Please include the request ID {request_id} in your email.)"
@@ -227,14 +253,14 @@ impl ApiError {
         Self::new(500, "server_error", message)
     }
 
-    pub(super) fn overloaded() -> Self {
+    pub(in crate::standin) fn overloaded() -> Self {
         Self::new(503, "service_unavailable_error", "The server is currently overloaded. Please try again later.")
             .code("server_is_overloaded")
     }
 }
 
 /// `wait` as `Retry-After` has it: in whole seconds, rounded up, at least 1.
-pub(super) fn whole_seconds(wait: Duration) -> u64 {
+pub(in crate::standin) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
@@ -242,7 +268,7 @@ pub(super) fn whole_seconds(wait: Duration) -> u64 {
 ///
 /// It echoes the key it got, the middle starred out (a key of at most 12 characters is echoed whole), as the real one does: a client must not
 /// log it as it stands.
-pub(super) fn unauthorized(got: Option<&str>) -> Vec<u8> {
+pub(in crate::standin) fn unauthorized(got: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
         error: Unauthorized<'a>,
@@ -282,7 +308,7 @@ fn mask(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::standin::bucket::Shortage;
+    use crate::standin::limits::bucket::Shortage;
 
     #[test]
     fn bodies_have_the_length_of_real_ones() {

@@ -45,12 +45,12 @@ pub struct Slump {
 }
 
 /// The share of the limits that holds at `at`: the smallest of the slumps that contain it, else 1.
-pub(super) fn share(slumps: &[Slump], at: Duration) -> f64 {
+pub(in crate::standin) fn share(slumps: &[Slump], at: Duration) -> f64 {
     slumps.iter().filter(|slump| slump.span.contains(at)).map(|slump| slump.share).fold(1.0, f64::min)
 }
 
 /// The moments after `after` and up to `until` at which a slump begins or ends, in order.
-pub(super) fn changes(slumps: &[Slump], after: Duration, until: Duration) -> Vec<Duration> {
+pub(in crate::standin) fn changes(slumps: &[Slump], after: Duration, until: Duration) -> Vec<Duration> {
     let edges = slumps.iter().flat_map(|slump| [slump.span.from, slump.span.end()]);
     let mut edges: Vec<_> = edges.filter(|&edge| after < edge && edge <= until).collect();
     edges.sort_unstable();
@@ -59,7 +59,7 @@ pub(super) fn changes(slumps: &[Slump], after: Duration, until: Duration) -> Vec
 
 /// Whether connections are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(in crate::standin) enum Door {
     /// They are, until then; `None`: for good.
     Open(Option<Duration>),
     /// They are refused until then.
@@ -67,7 +67,7 @@ pub(super) enum Door {
 }
 
 /// Whether connections are taken at `at`: they are refused in the second half of an outage.
-pub(super) fn door(outages: &[Span], at: Duration) -> Door {
+pub(in crate::standin) fn door(outages: &[Span], at: Duration) -> Door {
     let closed = outages.iter().map(Span::second_half);
     match closed.clone().filter(|span| span.contains(at)).map(|span| span.end()).max() {
         Some(end) => Door::Closed(end),

@@ -3,13 +3,32 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clap::ValueEnum;
 use http::{HeaderName, HeaderValue};
 
-use super::bucket::Level;
-use super::go_duration::go_duration;
-use super::limiter::Levels;
-use super::options::RateLimitHeaders;
-use super::wire::text;
+use crate::standin::limits::bucket::Level;
+use crate::standin::limits::go_duration::go_duration;
+use crate::standin::limits::limiter::Levels;
+
+/// In whose form answers tell of limits, what is left of them and when they are full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RateLimitHeaders {
+    /// `x-ratelimit-limit-requests` and the other five, resets as Go durations. Of a minute's and a day's requests the one shows of which a
+    /// smaller share remains.
+    #[default]
+    #[value(name = "openai")]
+    OpenAi,
+    /// The same names, resets in whole seconds, and beside every `Retry-After` a `retry-after-ms`.
+    Azure,
+    /// As `openai`, but requests are always those of a day where the day has a limit.
+    Groq,
+    /// `x-ratelimit-limit-req-minute`, `x-ratelimit-limit-tokens-minute`, what remains of them, and what the request cost; no resets.
+    Mistral,
+    /// `anthropic-ratelimit-requests-limit` and so on, resets as moments in RFC 3339.
+    Anthropic,
+    /// None.
+    None,
+}
 
 /// The names of a limit's headers: its size, what remains, and, where it is told, when it is full.
 struct Names {
@@ -50,7 +69,7 @@ const MISTRAL_TOKENS: Names =
 const MISTRAL_COST: HeaderName = HeaderName::from_static("x-ratelimit-tokens-query-cost");
 
 /// The headers of an answer given at `wall`, with `levels` left: in the form of `whose`.
-pub(super) fn of(
+pub(in crate::standin) fn of(
     whose: RateLimitHeaders,
     levels: &Levels,
     wall: DateTime<Utc>,
@@ -102,6 +121,11 @@ fn reset(whose: RateLimitHeaders, span: Duration, wall: DateTime<Utc>) -> Header
         }
         _ => text(&go_duration(span)),
     }
+}
+
+/// Our own ids and durations: visible ASCII, which every header takes.
+pub(in crate::standin) fn text(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::clock::nanos;
 
 /// What a [`Limiter`] keeps to; `None` is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Requests in a window.
     pub requests_per_minute: Option<u64>,
     /// Tokens in a window.
@@ -26,7 +26,7 @@ pub struct Limits {
 
 /// Which limit refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
+pub(crate) enum Dimension {
     /// Requests in a window.
     Requests,
     /// Tokens in a window.
@@ -37,7 +37,7 @@ pub enum Dimension {
 
 /// A request refused, by which limit and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The limit that frees last.
     pub dimension: Dimension,
     /// Its numbers.
@@ -46,7 +46,7 @@ pub struct Refused {
 
 /// The levels of the buckets after a request was admitted; `None` where there is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
+pub(crate) struct Levels {
     /// Requests in a window.
     pub requests: Option<Level>,
     /// Tokens in a window.
@@ -125,7 +125,7 @@ fn slice(limit: u64, window: Duration, burst: Duration) -> Option<(u64, Duration
 
 /// All limits of a server.
 #[derive(Clone, Debug, Default)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     requests: Option<Limit>,
     tokens: Option<Limit>,
     requests_per_day: Option<Limit>,
@@ -133,7 +133,7 @@ pub struct Limiter {
 
 impl Limiter {
     /// Sets the limits at `now`: a new one starts full, one that was there keeps its used share.
-    pub fn set(&mut self, limits: &Limits, now: u64) {
+    pub(crate) fn set(&mut self, limits: &Limits, now: u64) {
         Limit::set(&mut self.requests, limits.requests_per_minute, limits.window, limits.burst, now);
         Limit::set(&mut self.tokens, limits.tokens_per_minute, limits.window, limits.burst, now);
         Limit::set(&mut self.requests_per_day, limits.requests_per_day, limits.day, None, now);
@@ -142,7 +142,7 @@ impl Limiter {
     /// Takes one request and `tokens` tokens at `now`, or says which limit refuses.
     ///
     /// A refused request takes no tokens. It counts as a request if there was room for it, as unsuccessful requests do.
-    pub fn take(&mut self, tokens: u64, now: u64) -> Result<Levels, Refused> {
+    pub(crate) fn take(&mut self, tokens: u64, now: u64) -> Result<Levels, Refused> {
         let by_requests = refusal(&mut self.requests, Dimension::Requests, 1, now);
         let by_day = refusal(&mut self.requests_per_day, Dimension::RequestsPerDay, 1, now);
         let by_tokens = refusal(&mut self.tokens, Dimension::Tokens, tokens, now);

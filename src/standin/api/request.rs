@@ -18,33 +18,33 @@ const MOST_CHOICES: i64 = 128;
 
 /// A request for an answer, of either endpoint.
 #[derive(Debug, PartialEq)]
-pub(super) struct Ask {
-    pub(super) api: Api,
-    pub(super) model: String,
-    pub(super) messages: Vec<Message>,
+pub(in crate::standin) struct Ask {
+    pub(in crate::standin) api: Api,
+    pub(in crate::standin) model: String,
+    pub(in crate::standin) messages: Vec<Message>,
     /// The most output tokens of one choice.
-    pub(super) max_output_tokens: Option<u64>,
+    pub(in crate::standin) max_output_tokens: Option<u64>,
     /// How many choices; at least 1.
-    pub(super) choices: u64,
+    pub(in crate::standin) choices: u64,
     /// Echoed by the Responses API.
-    pub(super) instructions: Option<String>,
-    pub(super) store: Option<bool>,
-    pub(super) temperature: Option<f64>,
+    pub(in crate::standin) instructions: Option<String>,
+    pub(in crate::standin) store: Option<bool>,
+    pub(in crate::standin) temperature: Option<f64>,
 }
 
 /// One message, its content parts put together.
 #[derive(Debug, PartialEq, Deserialize)]
-pub(super) struct Message {
+pub(in crate::standin) struct Message {
     #[serde(default)]
-    pub(super) role: String,
+    pub(in crate::standin) role: String,
     #[serde(default)]
-    pub(super) content: Text,
-    pub(super) name: Option<String>,
+    pub(in crate::standin) content: Text,
+    pub(in crate::standin) name: Option<String>,
 }
 
 /// A string, or the texts of a list of parts; parts without text (images) count for nothing.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Text(pub(super) String);
+pub(in crate::standin) struct Text(pub(in crate::standin) String);
 
 #[derive(Deserialize)]
 struct ChatBody {
@@ -72,7 +72,7 @@ struct Input(Vec<Message>);
 
 impl Ask {
     /// Reads the body of `POST /v1/chat/completions`.
-    pub(super) fn chat(body: &[u8]) -> Result<Self, ApiError> {
+    pub(in crate::standin) fn chat(body: &[u8]) -> Result<Self, ApiError> {
         let body: ChatBody = parse(body)?;
         let model = body.model.filter(|model| !model.is_empty()).ok_or_else(ApiError::no_model)?;
         let messages = body.messages.ok_or_else(|| ApiError::missing("messages"))?;
@@ -99,7 +99,7 @@ impl Ask {
     }
 
     /// Reads the body of `POST /v1/responses`, and of the count of its input.
-    pub(super) fn responses(body: &[u8]) -> Result<Self, ApiError> {
+    pub(in crate::standin) fn responses(body: &[u8]) -> Result<Self, ApiError> {
         let body: ResponsesBody = parse(body)?;
         let model = body.model.filter(|model| !model.is_empty()).ok_or_else(|| ApiError::missing("model"))?;
         let Input(messages) = body.input.ok_or_else(|| ApiError::missing("input"))?;
@@ -118,13 +118,13 @@ impl Ask {
     }
 
     /// What is answered: the last message of the user, or the last message where none is the user's.
-    pub(super) fn prompt(&self) -> &str {
+    pub(in crate::standin) fn prompt(&self) -> &str {
         let of_user = self.messages.iter().rev().find(|message| message.role == "user");
         of_user.or(self.messages.last()).map_or("", |message| &message.content.0)
     }
 
     /// What the limiter takes, before anything is tokenized: a quarter of the characters and the most output.
-    pub(super) fn reservation(&self) -> u64 {
+    pub(in crate::standin) fn reservation(&self) -> u64 {
         let contents = self.messages.iter().map(|message| message.content.0.as_str());
         let characters: usize = contents.chain(self.instructions.as_deref()).map(|text| text.chars().count()).sum();
         let output = self.max_output_tokens.unwrap_or(DEFAULT_RESERVED_OUTPUT);
@@ -132,7 +132,7 @@ impl Ask {
     }
 
     /// Input tokens as they are billed: 3 a message, its role and content, and 3 for the reply.
-    pub(super) fn input_tokens(&self, tokenizer: Tokenizer) -> u64 {
+    pub(in crate::standin) fn input_tokens(&self, tokenizer: Tokenizer) -> u64 {
         let message = |role: &str, content: &str| 3 + tokenizer.count(role) + tokenizer.count(content);
         let named = |name: &str| 1 + tokenizer.count(name);
         let instructions = self.instructions.as_deref().map_or(0, |text| message("system", text));

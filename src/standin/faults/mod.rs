@@ -1,0 +1,7 @@
+//! What goes wrong: faults of single requests, drawn from a seed, and bad hours that come when they are told to.
+
+pub(super) mod fault;
+pub(super) mod schedule;
+
+pub use fault::{Fault, FaultKind};
+pub use schedule::{Slump, Span};
