@@ -24,7 +24,8 @@
 //! | [`standin`] | a pretended API's answers, limits and faults | `server` |
 //! | [`cli`] | what was asked for on the command line | the commands |
 //!
-//! Beside them: [`model`] (ids and units), [`clock`] (the only reader of clocks) and [`atomic`] (files that are whole or absent).
+//! Beside them: [`model`] (ids and units), [`clock`] (the only reader of clocks), [`atomic`] (files that are whole or absent) and [`regular`]
+//! (a person's files, which may be anything, read).
 
 pub mod admit;
 pub mod atomic;
@@ -36,6 +37,7 @@ pub mod drive;
 pub mod model;
 pub mod plan;
 pub mod record;
+pub mod regular;
 pub mod report;
 pub mod run;
 pub mod send;

@@ -84,7 +84,7 @@ fn a_file_for_a_folder_and_a_folder_for_a_file() {
     let workspace = Workspace::with_prompts(2);
     fs::create_dir(workspace.path("outputs")).expect("made");
     fs::create_dir(workspace.path("usage.md")).expect("made");
-    workspace.run_to(2, &["--offline"]).says(&["usage.md", "directory", "--reset-usage"]);
+    workspace.run_to(2, &["--offline"]).says(&["usage.md", "it is a folder", "--reset-usage"]);
     fs::remove_dir(workspace.path("usage.md")).expect("removed");
     fs::remove_dir_all(workspace.path("outputs")).expect("removed");
     workspace.write("outputs", "x");

@@ -1,10 +1,10 @@
 //! What can be wrong with settings. Messages say what, where, and what to do; none holds an API key.
 
-use std::io;
 use std::path::PathBuf;
 
 use super::api_key::KeyOrigin;
 use super::layers::Origin;
+use crate::regular::Unread;
 
 /// Where keys go, said wherever one stands in the wrong place.
 pub(super) const WHERE_KEYS_GO: &str =
@@ -59,14 +59,14 @@ pub enum ConfigError {
         message: String,
     },
     /// A file that is named by a setting, or exists, and cannot be read.
-    #[error("cannot read `{}`{why}: {source}; correct the name or the file's permissions", path.display())]
+    #[error("cannot read `{}`{why}: {source}; {}", path.display(), source.advice())]
     Read {
         /// The file.
         path: PathBuf,
         /// Which setting names it, as ` (from ...)`; empty where none does.
         why: String,
-        /// The system's reason.
-        source: io::Error,
+        /// Why it cannot be read.
+        source: Unread,
     },
     /// A file whose bytes are no UTF-8.
     #[error("`{}` is not UTF-8 text; save it as UTF-8", path.display())]

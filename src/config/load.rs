@@ -16,6 +16,7 @@ use super::layers::{Layer, Origin, environment_layer, merge, openai_layer};
 use super::settings::{Settings, within};
 use super::value::RawValue;
 use crate::model::Secret;
+use crate::regular::{self, Unread};
 use crate::send::client::is_loopback;
 
 /// The settings file that is read where none is named.
@@ -23,6 +24,13 @@ pub const SETTINGS_FILE: &str = "promptmill.toml";
 
 /// The file that may hold the model's name.
 pub const MODEL_FILE: &str = "gpt_model_type.txt";
+
+/// The most bytes of a settings file,
+const SETTINGS_MOST: u64 = 1_000_000;
+/// of the model's file or one of the key's,
+const WORD_MOST: u64 = 64_000;
+/// and of the system message's, which goes with every request.
+const SYSTEM_MOST: u64 = 16_000_000;
 
 /// The environment variables that settings are read from, gathered once.
 #[derive(Clone, Default)]
@@ -79,7 +87,8 @@ pub fn load(
     let layers =
         [model_layer(dir)?, settings_layer(config_file, dir)?, openai_layer(&env.0)?, environment, args.layer()];
     let settings = Settings::new(&merge(layers), dir, |path, origin| {
-        read_text(path).and_then(|text| text.ok_or_else(|| read_error(path, format!(" (from {origin})"), missing())))
+        let why = || format!(" (from {origin})");
+        read_text(path, SYSTEM_MOST, why)?.ok_or_else(|| read_error(path, why(), missing()))
     })?;
     let key = find_key(dir, env, &mut warnings)?;
     if key.is_some() && settings.base_url.to_lowercase().starts_with("http://") && needs_key(&settings.base_url) {
@@ -97,16 +106,17 @@ pub fn needs_key(base_url: &str) -> bool {
 
 fn settings_layer(config_file: Option<&Path>, dir: &Path) -> Result<Layer, ConfigError> {
     let path = within(dir, config_file.map_or_else(|| PathBuf::from(SETTINGS_FILE), Path::to_path_buf));
-    match (read_text(&path)?, config_file) {
+    let why = || config_file.map_or_else(String::new, |_| " (from --config)".to_owned());
+    match (read_text(&path, SETTINGS_MOST, why)?, config_file) {
         (Some(text), _) => file_layer(&path, &text),
         (None, None) => Ok(Layer::default()),
-        (None, Some(_)) => Err(read_error(&path, " (from --config)".to_owned(), missing())),
+        (None, Some(_)) => Err(read_error(&path, why(), missing())),
     }
 }
 
 fn model_layer(dir: &Path) -> Result<Layer, ConfigError> {
     let mut layer = Layer::default();
-    let text = read_text(&within(dir, PathBuf::from(MODEL_FILE)))?.unwrap_or_default();
+    let text = read_text(&within(dir, PathBuf::from(MODEL_FILE)), WORD_MOST, String::new)?.unwrap_or_default();
     if let (false, Some(setting)) = (text.trim().is_empty(), keys::find("model")) {
         layer.set(setting, RawValue::Text(text.trim().to_owned()), Origin::ModelFile);
     }
@@ -130,7 +140,7 @@ fn find_key(
         if path.is_dir() {
             continue;
         }
-        let Some(text) = read_text(&path)? else { continue };
+        let Some(text) = read_text(&path, WORD_MOST, String::new)? else { continue };
         let origin = KeyOrigin::File(path.clone());
         let key = if name == ENV_FILE { from_dotenv(&text, &origin)? } else { from_text(&text, &origin)? };
         if let Some(key) = key {
@@ -161,12 +171,12 @@ fn readable_by_others(_: &Path) -> Option<String> {
     None
 }
 
-/// The text of a file, a BOM dropped; `None` where there is no such file.
-fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
-    let bytes = match fs::read(path) {
+/// The text of a file of at most so many bytes, a BOM dropped; `None` where there is no such file. `why` it is read is said where it cannot be.
+fn read_text(path: &Path, most: u64, why: impl FnOnce() -> String) -> Result<Option<String>, ConfigError> {
+    let bytes = match regular::read(path, most) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(read_error(path, String::new(), error)),
+        Err(unread) if unread.is_missing() => return Ok(None),
+        Err(unread) => return Err(read_error(path, why(), unread)),
     };
     let mut text = String::from_utf8(bytes).map_err(|_| ConfigError::NotUtf8 { path: path.to_owned() })?;
     if text.starts_with('\u{feff}') {
@@ -175,10 +185,10 @@ fn read_text(path: &Path) -> Result<Option<String>, ConfigError> {
     Ok(Some(text))
 }
 
-fn read_error(path: &Path, why: String, source: io::Error) -> ConfigError {
+fn read_error(path: &Path, why: String, source: Unread) -> ConfigError {
     ConfigError::Read { path: path.to_owned(), why, source }
 }
 
-fn missing() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "no such file")
+fn missing() -> Unread {
+    io::Error::new(io::ErrorKind::NotFound, "no such file").into()
 }

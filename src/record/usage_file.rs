@@ -14,9 +14,13 @@ use crate::admit::limits::Limits;
 use crate::admit::usage_md::{Face, FaceError};
 use crate::atomic::{FileIdentity, Prepared, folder_of, sync_folder};
 use crate::clock::{Mono, Now, nanos};
+use crate::regular::{self, Unread};
 
 /// How many of the latest writings are remembered: several processes may be about to rename theirs into place.
 const FACES: i64 = 32;
+
+/// The most bytes of `usage.md`, whose six lines have about 200.
+const MOST: u64 = 64_000;
 
 /// `usage.md` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +42,8 @@ pub enum UsageFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: Unread,
     },
     /// It is marked read-only.
     #[error(
@@ -117,14 +121,14 @@ impl SqliteStore {
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return Err(unreadable(error.into())),
         };
         let identity = FileIdentity::of(&metadata);
         let (ours, last_text) = self.faces(identity)?;
         if ours {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(unreadable)?;
+        let text = text_of(&path).map_err(unreadable)?;
         if last_text.as_deref() == Some(&text) {
             return Ok(None);
         }
@@ -146,7 +150,7 @@ impl SqliteStore {
         let path = self.ledger_file().to_owned();
         let face = Face::of(self.used(now)?, self.limits());
         let text = face.to_string();
-        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        if text_of(&path).is_ok_and(|there| there == text) {
             return Ok(face);
         }
         let unwritable = |source| UsageFileError::Unwritable { path: path.clone(), source };
@@ -207,18 +211,22 @@ impl SqliteStore {
 /// The ledger that an edited `usage.md` alone tells of: for a look where there is no state yet.
 pub fn ledger_of_face(path: &Path, limits: Limits, now: &Now) -> Result<Ledger, UsageFileError> {
     let mut ledger = Ledger::new(limits, now.day.date);
-    match (fs::read_to_string(path), fs::metadata(path)) {
-        (Ok(text), Ok(metadata)) => {
+    let read = || Ok::<_, Unread>((text_of(path)?, fs::metadata(path)?));
+    match read() {
+        Ok((text, metadata)) => {
             let face =
                 Face::parse(&text).map_err(|source| UsageFileError::Damaged { path: path.to_owned(), source })?;
             take_in(&mut ledger, &face, &metadata, now);
         }
-        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
-        (Err(source), _) | (_, Err(source)) => {
-            return Err(UsageFileError::Unreadable { path: path.to_owned(), source });
-        }
+        Err(unread) if unread.is_missing() => {}
+        Err(source) => return Err(UsageFileError::Unreadable { path: path.to_owned(), source }),
     }
     Ok(ledger)
+}
+
+fn text_of(path: &Path) -> Result<String, Unread> {
+    let bytes = regular::read(path, MOST)?;
+    Ok(String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?)
 }
 
 fn take_in(ledger: &mut Ledger, face: &Face, metadata: &fs::Metadata, now: &Now) {

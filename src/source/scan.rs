@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use super::prompt::{self, NotText};
 use super::range::Range;
 use crate::model::PromptId;
+use crate::regular::{self, Unread};
+
+/// The most bytes of a prompt: far more than any model's context window holds.
+const MOST: u64 = 256_000_000;
 
 /// The prompts folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -85,13 +89,13 @@ pub fn scan(folder: &Path, range: &Range, only: Option<&Range>) -> Result<Scan, 
 /// A prompt's file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not let us.
-    #[error("{path} cannot be read: {source}")]
+    /// It is no regular file, too long, or the system does not let us.
+    #[error("{path} cannot be read: {source}; {}", source.advice())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: Unread,
     },
     /// It is not text.
     #[error("{path}: {source}")]
@@ -106,7 +110,7 @@ pub enum ReadError {
 /// Reads the text of one prompt.
 pub fn read(folder: &Path, id: PromptId) -> Result<String, ReadError> {
     let path = folder.join(prompt::file_name(id));
-    match fs::read(&path) {
+    match regular::read(&path, MOST) {
         Ok(bytes) => prompt::text(bytes).map_err(|source| ReadError::NotText { path, source }),
         Err(source) => Err(ReadError::Unreadable { path, source }),
     }

@@ -130,7 +130,7 @@ impl Workspace {
 
     /// Runs the binary with `args` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        Ended::from(self.command(args).output().expect("it starts"))
+        Ended::of(self.command(args).spawn().expect("it starts"))
     }
 
     /// Runs it, and checks the exit code.
@@ -249,9 +249,25 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Waits for `child`.
+    /// Waits for `child`; one that hangs is killed, and has failed.
     pub(crate) fn of(child: Child) -> Self {
-        Self::from(child.wait_with_output().expect("it ends"))
+        let pid = child.id();
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            let output = child.wait_with_output().expect("it ends");
+            // Nobody listens to one that was killed.
+            let _ = tell.send(());
+            output
+        });
+        let hangs = told.recv_timeout(PATIENCE).is_err();
+        #[cfg(unix)]
+        if let (true, Some(pid)) = (hangs, rustix::process::Pid::from_raw(pid.cast_signed())) {
+            // It may have ended just now.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let ended = Self::from(waiter.join().expect("it was waited for"));
+        assert!(!hangs, "process {pid} has not ended in {PATIENCE:?}: {ended:#?}");
+        ended
     }
 
     /// Takes what a killed `child` had said; its last line may be cut.

@@ -1,0 +1,96 @@
+//! Files and folders that are not what they should be, and that somebody else may have put there.
+
+#![cfg(unix)]
+#![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Ended, Workspace};
+
+const DONE_TWO: &str = "2 prompts = 2 done + 0 up to date + 0 failed + 0 pending";
+
+fn fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success(), "{}", path.display());
+}
+
+/// What may stand where a small text file should.
+const THINGS: [(&str, &str); 4] = [
+    ("fifo", "it is a FIFO"),
+    ("endless", "it is a device"),
+    ("folder", "it is a folder"),
+    ("long", "it is larger than"),
+];
+
+fn put(thing: &str, path: &Path) {
+    match thing {
+        "fifo" => fifo(path),
+        "endless" => symlink("/dev/zero", path).expect("a link"),
+        "folder" => fs::create_dir(path).expect("a folder"),
+        "long" => fs::File::create(path).and_then(|file| file.set_len(3_000_000_000)).expect("a sparse file"),
+        _ => unreachable!(),
+    }
+}
+
+fn take(path: &Path) {
+    fs::remove_file(path).or_else(|_| fs::remove_dir(path)).expect("removed");
+}
+
+/// Runs the binary where it cannot have much memory: reading something endless fails instead of filling the machine.
+fn run_in_4_gb(workspace: &Workspace, args: &[&str]) -> Ended {
+    let command = workspace.command(args);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -v 4000000; exec \"$0\" \"$@\""]).arg(command.get_program()).args(args);
+    shell.current_dir(workspace.folder()).env_clear().stdin(std::process::Stdio::null());
+    shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Ended::of(shell.spawn().expect("it starts"))
+}
+
+#[test]
+fn what_is_no_regular_file_is_named_and_not_read() {
+    let workspace = Workspace::with_prompts(2);
+    let offline = ["--offline", "--system-file", "system.txt"];
+    workspace.write("system.txt", "Be brief.");
+    for name in
+        ["promptmill.toml", ".env", "api_key.txt", ".openai_key", "gpt_model_type.txt", "usage.md", "system.txt"]
+    {
+        let is_key = [".env", "api_key.txt", ".openai_key"].contains(&name);
+        for (thing, said) in THINGS {
+            let path = workspace.path(name);
+            let _ = fs::remove_file(&path);
+            put(thing, &path);
+            if (thing, is_key) == ("folder", true) {
+                // Python's virtual environments are folders named `.env`.
+                run_in_4_gb(&workspace, &["plan", "--offline"]);
+            } else {
+                for args in [offline.as_slice(), &["plan", "--system-file", "system.txt"]] {
+                    let ended = run_in_4_gb(&workspace, args);
+                    assert_eq!(ended.code, Some(2), "{name} is {thing}: {ended:#?}");
+                    ended.says(&[name, said]);
+                }
+            }
+            take(&path);
+        }
+        workspace.write("system.txt", "Be brief.");
+    }
+    // Links to regular files are files.
+    workspace.write("elsewhere", "model = 'gpt-4o'");
+    symlink("elsewhere", workspace.path("promptmill.toml")).expect("a link");
+    assert!(workspace.run_to(0, &["settings"]).stdout.contains("gpt-4o  (promptmill.toml:1)"));
+    workspace.run_to(0, &offline).closes(DONE_TWO);
+}
+
+#[test]
+fn a_prompt_too_long_for_any_model_fails_alone() {
+    let workspace = Workspace::with_prompts(2);
+    put("long", &workspace.path("prompts/3_prompt.txt"));
+    let ended = run_in_4_gb(&workspace, &["--offline"]);
+    ended.says(&["prompts/3_prompt.txt cannot be read: it is larger than 256 MB", "shorten it"]);
+    ended.closes("3 prompts = 2 done + 0 up to date + 1 failed + 0 pending");
+    assert!(workspace.read("outputs/3_output.txt").starts_with("ERROR: unreadable: "));
+}
