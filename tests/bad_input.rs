@@ -170,8 +170,8 @@ fn settings_that_cannot_be_used_are_named() {
     workspace.run_to(2, &["--offline", "--api", "foo"]).says(&["from --api", "`chat` or `responses`"]);
     workspace.run_to(2, &["--offline", "--config", "no.toml"]).says(&["no.toml", "--config"]);
     workspace.run_to(2, &["plna"]).says(&["plna", "plan"]);
-    let misspelt = workspace.command(&["--offline"]).env("PROMPTMILL_MODLE", "x").output().expect("it starts");
-    Ended::from(misspelt).says(&["warning", "PROMPTMILL_MODLE", "PROMPTMILL_MODEL"]);
+    let misspelt = Ended::run(workspace.command(&["--offline"]).env("PROMPTMILL_MODLE", "x"));
+    misspelt.says(&["warning", "PROMPTMILL_MODLE", "PROMPTMILL_MODEL"]);
 }
 
 #[test]

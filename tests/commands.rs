@@ -170,15 +170,15 @@ fn nobody() -> Stdio {
 fn readers_that_go_away_do_not_stop_a_run() {
     for args in [["--offline", "-vv"].as_slice(), &["--offline", "--json"]] {
         let workspace = Workspace::with_prompts(5);
-        let ran = Ended::from(workspace.command(args).stdout(nobody()).output().expect("it starts"));
+        let ran = Ended::run(workspace.command(args).stdout(nobody()));
         assert_eq!(ran.code, Some(0), "{ran:#?}");
-        let ran = Ended::from(workspace.command(args).arg("--force").stderr(nobody()).output().expect("it starts"));
+        let ran = Ended::run(workspace.command(args).arg("--force").stderr(nobody()));
         assert_eq!(ran.code, Some(0), "{ran:#?}");
         assert!(workspace.path("outputs/5_output.txt").exists());
     }
     let workspace = Workspace::with_prompts(1);
     for args in [["plan"].as_slice(), &["status"], &["settings"]] {
-        let ran = Ended::from(workspace.command(args).stdout(nobody()).output().expect("it starts"));
+        let ran = Ended::run(workspace.command(args).stdout(nobody()));
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
     }
 }
@@ -213,7 +213,7 @@ fn help_of_every_command_fits_80_columns_and_explains_every_flag() {
     for command in ["", "run", "plan", "status", "limits", "settings", "standin"] {
         for flag in ["--help", "-h"] {
             let args: Vec<&str> = [command, flag].into_iter().filter(|arg| !arg.is_empty()).collect();
-            let ran = Ended::from(workspace.command(&args).env("COLUMNS", "200").output().expect("it starts"));
+            let ran = Ended::run(workspace.command(&args).env("COLUMNS", "200"));
             assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
             let lines: Vec<&str> = ran.stdout.lines().collect();
             for (index, line) in lines.iter().enumerate() {

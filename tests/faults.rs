@@ -113,7 +113,7 @@ fn a_wrong_key_and_an_unknown_model_stop_the_run() {
         let workspace = Workspace::with_prompts(30);
         let mut command = workspace.command_against(&server, &["--concurrency", "4"]);
         let key = "sk-test-wrong-0123456789abcdef";
-        let ended = common::Ended::from(command.env("OPENAI_API_KEY", key).output().expect("it ends"));
+        let ended = common::Ended::run(command.env("OPENAI_API_KEY", key));
         ended.assert_ended(4, [0, 0, 0, 30]);
         assert!((1..=4).contains(&server.log().len()), "{class}: {} requests", server.log().len());
         let why = ended.summary()["stopped_by"].as_str().expect("why").to_owned();

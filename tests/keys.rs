@@ -1,7 +1,5 @@
 //! The API key: found in each of its places, sent to the server, and shown to nobody else.
 
-#![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
-
 mod common;
 
 use common::{Ended, Workspace, serve};
@@ -31,7 +29,7 @@ fn run(workspace: &Workspace, (name, text): (&str, &str), args: &[&str]) -> Ende
     } else {
         workspace.write(name, text);
     }
-    Ended::from(command.output().expect("it starts"))
+    Ended::run(&mut command)
 }
 
 /// Checks that the key is in no file but the one it was handed over in, and in no line.
@@ -85,7 +83,7 @@ fn without_a_key_every_way_to_give_it_is_named() {
     let ran = workspace.run_to(2, &[]);
     ran.says(&["api.openai.com", "OPENAI_API_KEY", "api_key.txt", ".openai_key", ".env", "--offline"]);
     // Blank is not given; and the price can be asked for before there is a key.
-    let ran = Ended::from(workspace.command(&[]).env("OPENAI_API_KEY", " ").output().expect("it starts"));
+    let ran = Ended::run(workspace.command(&[]).env("OPENAI_API_KEY", " "));
     assert_eq!(ran.code, Some(2));
     assert!(workspace.run_to(0, &["plan"]).stdout.contains("cost:   about $"));
 }

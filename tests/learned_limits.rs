@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use common::Workspace;
+use common::{Ended, Workspace};
 use promptmill::admit::hint::{LearnedLimit, Source, Unit};
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Day, Mono, Now};
@@ -76,10 +76,7 @@ fn limits_are_shown_and_forgotten() {
 #[test]
 fn limits_belong_to_their_key_which_is_not_kept() {
     let workspace = Workspace::with_prompts(0);
-    let with_key = |key: &str, args: &[&str]| {
-        let output = workspace.command(args).env("OPENAI_API_KEY", key).output().expect("it starts");
-        String::from_utf8(output.stdout).expect("UTF-8")
-    };
+    let with_key = |key: &str, args: &[&str]| Ended::run(workspace.command(args).env("OPENAI_API_KEY", key)).stdout;
     let key = Secret::new("sk-verysecret");
     let mut store = store(&workspace);
     store.learn(&endpoint(URL, key.as_ref(), "gpt-4o-mini"), &[limit(10_000.0)]).expect("learned");

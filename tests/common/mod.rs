@@ -130,7 +130,7 @@ impl Workspace {
 
     /// Runs the binary with `args` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        Ended::of(self.command(args).spawn().expect("it starts"))
+        Ended::run(&mut self.command(args))
     }
 
     /// Runs it, and checks the exit code.
@@ -249,6 +249,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Runs `command` to its end.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        Self::of(command.spawn().expect("it starts"))
+    }
+
     /// Waits for `child`; one that hangs is killed, and has failed.
     pub(crate) fn of(child: Child) -> Self {
         let pid = child.id();
