@@ -46,19 +46,18 @@ fn claim(prompt: u64, tokens: u64) -> Claim {
 }
 
 /// Heard of after the guard: every entry counts for the whole span.
-fn settlement((reservation, tokens): (Reservation, u64)) -> Settlement {
+fn settlement((reservation, used): (Reservation, Amount)) -> Settlement {
     let heard = reservation.at().plus(std::time::Duration::from_secs(1));
-    Settlement { reservation, tokens, heard }
+    Settlement { reservation, used, heard }
 }
 
 fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
-    let settled = settled.map(settlement);
     let usage = Usage { input_tokens: 5, output_tokens: 6 };
     let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
-    Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
+    end(prompt, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
 }
 
-fn end(prompt: u64, ended: Ended, settled: Option<(Reservation, u64)>) -> Finished {
+fn end(prompt: u64, ended: Ended, settled: Option<(Reservation, Amount)>) -> Finished {
     let settled = settled.map(settlement);
     Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
 }
@@ -92,7 +91,7 @@ fn edit(ledger: &Path, text: &str) {
 enum Act {
     /// Claims of so many tokens each.
     Begin(Vec<u64>),
-    /// One that is in flight ends in one of four ways, settled with a share of its reservation.
+    /// One that is in flight ends in one of five ways, settled with a share of its reservation.
     Finish {
         which: usize,
         percent: u64,
@@ -109,7 +108,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => prop::collection::vec(1u64..70, 1..5).prop_map(Act::Begin),
-        4 => (any::<usize>(), 0u64..160, 0u8..4).prop_map(|(which, percent, how)| Act::Finish { which, percent, how }),
+        4 => (any::<usize>(), 0u64..160, 0u8..5).prop_map(|(which, percent, how)| Act::Finish { which, percent, how }),
         1 => Just(Act::Used),
         1 => any::<bool>().prop_map(|reboot| Act::Restart { reboot }),
         4 => prop_oneof![0u64..30, 30u64..100, Just(3_600)].prop_map(Act::Pass),
@@ -169,9 +168,10 @@ proptest! {
                         2 => Ended::Unwritten { usage, finish: Finish::Refused, text: format!("text of {prompt}") },
                         _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
                     };
-                    let tokens = a.tokens() * percent / 100;
-                    file.finish(vec![end(prompt, ended.clone(), Some((a, tokens)))], &booted).expect("finished");
-                    value.finish(vec![end(prompt, ended, Some((b, tokens)))], &now).expect("finished");
+                    // The fifth never left.
+                    let used = if how == 4 { Amount::default() } else { Amount::request(a.tokens() * percent / 100) };
+                    file.finish(vec![end(prompt, ended.clone(), Some((a, used)))], &booted).expect("finished");
+                    value.finish(vec![end(prompt, ended, Some((b, used)))], &now).expect("finished");
                 }
                 Act::Finish { .. } | Act::Used => {}
                 Act::Restart { reboot } => {
@@ -277,11 +277,13 @@ fn the_last_end_of_each_prompt_is_found() {
     let (_folder, ledger, mut store) = fresh(limits(1_000));
     let failed = || Ended::Failed { class: "bad_request".into(), message: "no".into(), usage: Usage::default() };
     let first = admit(&mut store, 1, 10, at(0));
-    store.finish(vec![end(1, failed(), Some((first, 0))), end(2, failed(), None)], &at(1)).expect("finished");
+    store
+        .finish(vec![end(1, failed(), Some((first, Amount::request(0)))), end(2, failed(), None)], &at(1))
+        .expect("finished");
     let kept = admit(&mut store, 3, 10, at(1));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
     let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "größer".into() };
-    store.finish(vec![end(3, unwritten, Some((kept, 9)))], &at(1)).expect("finished");
+    store.finish(vec![end(3, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
     let _lost = admit(&mut store, 4, 70, at(2));
     store.start_run(&info("out"), &at(3)).expect("a second run");
     let again = admit(&mut store, 1, 10, at(3));
@@ -304,7 +306,7 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
     let kept = admit(&mut store, 2, 10, at(0));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
     let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "text".into() };
-    store.finish(vec![end(2, unwritten, Some((kept, 9)))], &at(1)).expect("finished");
+    store.finish(vec![end(2, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
 
     let found = store.find("out", "m").expect("found");
     let lost = &found.lost[0];

@@ -104,8 +104,8 @@ impl Entry {
 pub struct Settled {
     /// Tokens that were reserved.
     pub reserved: u64,
-    /// Tokens that it used.
-    pub tokens: u64,
+    /// What it used: one request with its tokens, or nothing where it never left.
+    pub used: Amount,
     /// When its answer, or its failure, came.
     pub heard: Mono,
 }
@@ -210,19 +210,23 @@ impl Ledger {
         }
     }
 
-    /// Settles one request of the entry `id`: its reserved tokens are replaced, and the entry counts from `heard` at the latest.
+    /// Settles one request of the entry `id`: what it used takes the place of what was reserved, and the entry counts from `heard` at the latest.
     pub fn settle(&mut self, id: u64, at: Mono, date: NaiveDate, settled: Settled) {
-        let Settled { reserved, tokens, heard } = settled;
+        let Settled { reserved, used, heard } = settled;
+        let replace = |amount: &mut Amount| {
+            amount.remove(Amount::request(reserved));
+            amount.add(used);
+        };
         if date == self.date {
-            self.day.tokens = self.day.tokens.saturating_sub(reserved).saturating_add(tokens);
+            replace(&mut self.day);
         }
         let first = self.entries.partition_point(|entry| entry.at < at);
         let entry = self.entries.range_mut(first..).take_while(|entry| entry.at == at).find(|entry| entry.id == id);
         if let Some(entry) = entry {
-            entry.amount.tokens = entry.amount.tokens.saturating_sub(reserved).saturating_add(tokens);
+            replace(&mut entry.amount);
             entry.open = entry.open.saturating_sub(1);
             entry.heard = entry.heard.max(heard);
-            self.minute.tokens = self.minute.tokens.saturating_sub(reserved).saturating_add(tokens);
+            replace(&mut self.minute);
         }
     }
 
@@ -389,7 +393,7 @@ mod tests {
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(2, Amount::request(30), &now(SECOND));
         ledger.enter(Entry::settled(3, Mono(7), Amount { tokens: 5, requests: 2 }));
-        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, tokens: 10, heard: Mono(1) });
+        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) });
         let expected =
             [(0, Amount::request(10)), (7, Amount { tokens: 5, requests: 2 }), (SECOND, Amount::request(30))];
         assert_eq!(ledger.recent().collect::<Vec<_>>(), expected.map(|(at, amount)| (Mono(at), amount)));
@@ -402,10 +406,23 @@ mod tests {
         let mut ledger = ledger(limits(100, 10));
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(1, Amount::request(40), &now(0));
-        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, tokens: 10, heard: Mono(1) });
+        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) });
         assert_eq!(ledger.used(&now(1)).minute, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.used(&now(1)).day, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.admit(2, Amount::request(50), &now(1)), Admission::Now);
+    }
+
+    #[test]
+    fn what_never_left_gives_its_request_back_too() {
+        let limits = Limits { requests_per_day: Some(2), ..limits(100, 2) };
+        let mut ledger = ledger(limits);
+        let _ = ledger.admit(1, Amount::request(60), &now(0));
+        let _ = ledger.admit(1, Amount::request(40), &now(0));
+        let unsent = Settled { reserved: 60, used: Amount::default(), heard: Mono(1) };
+        ledger.settle(1, Mono(0), now(0).day.date, unsent);
+        let used = ledger.used(&now(1));
+        assert_eq!((used.minute, used.day), (Amount::request(40), Amount::request(40)));
+        assert_eq!(ledger.admit(2, Amount::request(60), &now(1)), Admission::Now);
     }
 
     proptest! {
@@ -435,7 +452,7 @@ mod tests {
                         prop_assert!(fits(&admitted, at), "over the limit at {at}");
                         // Settled at or below the reservation, as an answer within its estimate is.
                         let used = ask * share / 100;
-                        ledger.settle(id, Mono(at), now(at).day.date, Settled { reserved: ask, tokens: used, heard: Mono(at + heard) });
+                        ledger.settle(id, Mono(at), now(at).day.date, Settled { reserved: ask, used: Amount::request(used), heard: Mono(at + heard) });
                         admitted.push((at + heard.min(guard), Amount::request(used)));
                     }
                     Admission::NotBefore(wait) => {

@@ -86,8 +86,8 @@ impl Store for MemoryStore {
 
     fn finish(&mut self, finished: Vec<Finished>, _now: &Now) -> Result<(), StoreError> {
         for Finished { prompt, fingerprint, settled, ended } in finished {
-            if let Some(Settlement { reservation, tokens, heard }) = settled {
-                let settled = Settled { reserved: reservation.tokens, tokens, heard };
+            if let Some(Settlement { reservation, used, heard }) = settled {
+                let settled = Settled { reserved: reservation.tokens, used, heard };
                 self.ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
             }
             let (step, status, bytes, usage) = match ended {

@@ -16,7 +16,7 @@ pub use usage_file::{FaceFound, UsageFileError, ledger_of_face};
 
 use chrono::NaiveDate;
 
-use crate::admit::ledger::{TooLarge, Used, Wait};
+use crate::admit::ledger::{Amount, TooLarge, Used, Wait};
 use crate::clock::{Mono, Now};
 use crate::model::{PromptId, Usage};
 use crate::send::answer::Finish;
@@ -88,8 +88,8 @@ pub enum Refusal {
 pub struct Settlement {
     /// Its place in the ledger.
     pub reservation: Reservation,
-    /// Input and output tokens that it used.
-    pub tokens: u64,
+    /// What it used: one request with its input and output tokens, or nothing where it never left.
+    pub used: Amount,
     /// When its answer, or its failure, came.
     pub heard: Mono,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::breaker::{Cause, Gate};
 use super::machine::{Active, Machine, to_index};
 use super::{Action, Concurrency, Doom, Ending, JobIndex};
-use crate::admit::ledger::Wait;
+use crate::admit::ledger::{Amount, Wait};
 use crate::admit::limits::LimitName;
 use crate::admit::server::{Charge, Sustained};
 use crate::clock::{Mono, Now};
@@ -187,7 +187,7 @@ impl Machine {
     pub(super) fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {
         let claimed = self.claimed.take().unwrap_or_default();
         let admitted = begun.admitted.len();
-        // A stop or a pause that came while the store was asked holds for these too: they give their tokens back unsent.
+        // A stop or a pause that came while the store was asked holds for these too: they are given back unsent.
         let closed = matches!(self.breaker.gate(now.mono), Gate::NotBefore(_) | Gate::Probing);
         let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some();
         for (place, (&job, reservation)) in claimed.iter().zip(begun.admitted).enumerate() {
@@ -195,7 +195,12 @@ impl Machine {
             let probing = place > 0 && self.breaker.gate(now.mono) == Gate::Probing;
             if held || probing {
                 self.in_flight += 1;
-                self.again(job, Settlement { reservation, tokens: 0, heard: now.mono }, "not_sent", now.mono);
+                self.again(
+                    job,
+                    Settlement { reservation, used: Amount::default(), heard: now.mono },
+                    "not_sent",
+                    now.mono,
+                );
                 continue;
             }
             self.tries.entry(job).or_default().begun += 1;

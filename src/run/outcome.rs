@@ -6,6 +6,7 @@ use super::breaker::{Cause, Judged};
 use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
 use crate::admit::hint::ServerHint;
+use crate::admit::ledger::Amount;
 use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
 use crate::config::OnQuota;
@@ -129,7 +130,7 @@ impl Machine {
         let usage =
             usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
         self.estimate.learn(usage.output_tokens);
-        let settled = Some(Settlement { reservation, tokens: usage.total(), heard: now.mono });
+        let settled = Some(Settlement { reservation, used: Amount::request(usage.total()), heard: now.mono });
         self.active.insert(job, Active::Writing { settled, end: End::Answered { usage, finish } });
         actions.push(Action::Write(job, Content::Answer(text)));
     }
@@ -144,16 +145,23 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let Failure { kind, class, message, wait, billed, usage } = failure;
-        let used = match billed {
+        let tokens = match billed {
             Billed::No => 0,
             Billed::Maybe => usage.map_or(reservation.tokens(), |usage| usage.total().max(reservation.tokens())),
             Billed::Yes => usage.map_or(reservation.tokens(), Usage::total),
         };
         if billed == Billed::Maybe {
             self.tally.unknown_requests += 1;
-            self.tally.unknown_tokens += used;
+            self.tally.unknown_tokens += tokens;
         }
-        let settled = Settlement { reservation, tokens: used, heard: now.mono };
+        let used = if class::is_local(class) {
+            // It never left.
+            self.tally.requests -= 1;
+            Amount::default()
+        } else {
+            Amount::request(tokens)
+        };
+        let settled = Settlement { reservation, used, heard: now.mono };
         let usage = usage.unwrap_or_default();
         match kind {
             Kind::Prompt => self.write_error(job, Some(settled), usage, class, message, actions),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
+use promptmill::admit::ledger::Amount;
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Now, nanos};
 use promptmill::config::OnQuota;
@@ -28,10 +29,12 @@ pub(crate) struct Request {
     date: NaiveDate,
     reserved: u64,
     /// What it counts now: reserved, later settled.
-    counted: u64,
+    counted: Amount,
     settled: bool,
     /// Until when it is not known to have arrived, at the most the guard after its admission.
     arriving: u64,
+    /// Whether it was sent.
+    left: bool,
     pub(crate) arrived: Option<u64>,
     pub(crate) billed: u64,
 }
@@ -119,7 +122,8 @@ impl Laws {
         let (window, span) = (nanos(self.limits.window), nanos(self.limits.span()));
         let near = self.requests.iter().rev().take_while(|request| request.at + span > mono);
         let window = near.filter(|request| late || request.arriving + window > mono);
-        let minute = window.fold((tokens, 1), |(t, r), request| (t + request.counted, r + 1));
+        let minute =
+            window.fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
         let below = |sum: (u64, u64), tokens: Option<u64>, requests: Option<u64>| {
             tokens.is_none_or(|most| sum.0 <= most) && requests.is_none_or(|most| sum.1 <= most)
         };
@@ -130,7 +134,8 @@ impl Laws {
             return true;
         }
         let of_day = self.requests.iter().rev().filter(|request| request.date == date);
-        let day = of_day.fold((tokens, 1), |(t, r), request| (t + request.counted, r + 1));
+        let day =
+            of_day.fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
         below(day, self.limits.tokens_per_day, self.limits.requests_per_day)
     }
 
@@ -148,9 +153,10 @@ impl Laws {
             at,
             date,
             reserved,
-            counted: reserved,
+            counted: Amount::request(reserved),
             settled: false,
             arriving: at + nanos(self.limits.guard()),
+            left: false,
             arrived: None,
             billed: 0,
         });
@@ -229,6 +235,9 @@ impl Laws {
         self.lost.remove(&prompt);
         let open = self.open.get(&prompt).copied();
         self.demand(open.is_some(), "1 (never over)", || format!("prompt {prompt} is sent without a reservation"));
+        if let Some(open) = open {
+            self.requests[open].left = true;
+        }
         open
     }
 
@@ -290,11 +299,11 @@ impl Laws {
     }
 
     /// Takes a settlement into the books.
-    pub(crate) fn settled(&mut self, prompt: u64, tokens: u64, heard: u64) {
+    pub(crate) fn settled(&mut self, prompt: u64, used: Amount, heard: u64) {
         let open = self.open.remove(&prompt);
         self.demand(open.is_some(), "4 (never under-counts)", || format!("prompt {prompt} is settled twice"));
         if let Some(request) = open.map(|open| &mut self.requests[open]) {
-            request.counted = tokens;
+            request.counted = used;
             request.settled = true;
             request.arriving = request.arriving.min(heard);
         }
@@ -421,20 +430,27 @@ impl Laws {
         }
     }
 
-    /// Law 4: usage never under-counts. `day` is the ledger's day, which has nothing open.
-    pub(crate) fn counts(&mut self, date: NaiveDate, day_tokens: u64) {
+    /// Law 4: usage never under-counts, and counts no request that never left. `day` is the ledger's day, which has nothing open.
+    pub(crate) fn counts(&mut self, date: NaiveDate, day: Amount) {
+        let Amount { tokens: day_tokens, requests: day_requests } = day;
         let billed = |request: &Request| {
             if request.settled { request.billed } else { request.billed.min(request.reserved) }
         };
         let of_day = || self.requests.iter().filter(|request| request.date == date);
         // An answer of unknown fate, or without a usage, counts as reserved, whatever the server billed beyond it.
-        let billed: u64 = of_day().map(|request| billed(request).min(request.counted.max(request.reserved))).sum();
-        let counted: u64 = of_day().map(|request| request.counted).sum();
+        let billed: u64 =
+            of_day().map(|request| billed(request).min(request.counted.tokens.max(request.reserved))).sum();
+        let counted: u64 = of_day().map(|request| request.counted.tokens).sum();
+        // Whether one that was begun before a crash has left is not known.
+        let requests = of_day().filter(|request| request.left || !request.settled).count() as u64;
         self.demand(day_tokens >= billed, "4 (never under-counts)", || {
             format!("the ledger counts {day_tokens} on {date}, the server bills {billed}")
         });
         self.demand(day_tokens == counted, "4 (never under-counts)", || {
             format!("the ledger counts {day_tokens} on {date}, the judge {counted}")
+        });
+        self.demand(day_requests == requests, "4 (never under-counts)", || {
+            format!("the ledger counts {day_requests} requests on {date}, and {requests} have left")
         });
     }
 

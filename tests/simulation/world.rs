@@ -502,8 +502,8 @@ impl World {
         }
         for end in &finished {
             let prompt = end.prompt.0;
-            if let Some(Settlement { tokens, heard, .. }) = &end.settled {
-                self.laws.settled(prompt, *tokens, heard.0);
+            if let Some(Settlement { used, heard, .. }) = &end.settled {
+                self.laws.settled(prompt, *used, heard.0);
             }
             match &end.ended {
                 Ended::Done { .. } => {
@@ -682,7 +682,7 @@ impl World {
             }
         }
         if let Ok(used) = self.store.used(&now) {
-            self.laws.counts(used.date, used.day.tokens);
+            self.laws.counts(used.date, used.day);
         }
         let fits_reservation = self.rules.max_output_tokens.is_some();
         if self.case.tame && fits_reservation {

@@ -69,6 +69,7 @@ impl SqliteStore {
 mod tests {
     use super::super::tests::{at, claim, fresh, info, open};
     use super::*;
+    use crate::admit::ledger::Amount;
     use crate::model::{PromptId, Usage};
     use crate::record::{Ended, Finished, Settlement, Store as _};
     use crate::send::answer::Finish;
@@ -101,7 +102,8 @@ mod tests {
         let claim = claim(prompt, 5);
         let mut admitted = store.begin(std::slice::from_ref(&claim), &|| at(begun)).expect("begun").admitted;
         let heard = at(begun + seconds);
-        let settled = Settlement { reservation: admitted.pop().expect("it fits"), tokens: 5, heard: heard.mono };
+        let settled =
+            Settlement { reservation: admitted.pop().expect("it fits"), used: Amount::request(5), heard: heard.mono };
         let ended = if finish {
             Ended::Done { usage: Usage::default(), finish: Finish::Complete, bytes: 1 }
         } else {

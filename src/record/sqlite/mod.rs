@@ -264,12 +264,13 @@ impl Store for SqliteStore {
                  bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
             )?;
             for Finished { prompt, fingerprint, settled, ended } in finished {
-                if let Some(Settlement { reservation, tokens, heard }) = settled {
-                    let settled = Settled { reserved: reservation.tokens, tokens, heard };
+                if let Some(Settlement { reservation, used, heard }) = settled {
+                    let settled = Settled { reserved: reservation.tokens, used, heard };
                     ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
                     let change = entries.entry((reservation.entry, reservation.date)).or_default();
-                    change.tokens += signed(tokens) - signed(reservation.tokens);
-                    change.requests += 1;
+                    change.tokens += signed(used.tokens) - signed(reservation.tokens);
+                    change.requests += signed(used.requests) - 1;
+                    change.settled += 1;
                     change.heard = change.heard.max(heard);
                 }
                 let row = Row::of(&ended);
@@ -285,7 +286,8 @@ impl Store for SqliteStore {
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;
                 let mut settle = transaction.prepare_cached(
-                    "UPDATE ledger SET tokens = max(tokens + ?2, 0), rev = ?3, open = max(open - ?4, 0), heard = max(heard, ?5) WHERE id = ?1",
+                    "UPDATE ledger SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0), rev = ?4, open = max(open - ?5, 0),
+                     heard = max(heard, ?6) WHERE id = ?1",
                 )?;
                 let replaced: Option<i64> = transaction
                     .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
@@ -293,12 +295,12 @@ impl Store for SqliteStore {
                     .optional()?;
                 for ((entry, date), change) in entries {
                     let entry = signed(entry);
-                    settle.execute(params![entry, change.tokens, rev, change.requests, signed(change.heard.0)])?;
+                    settle.execute(params![entry, change.tokens, change.requests, rev, change.settled, signed(change.heard.0)])?;
                     // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
-                    let change = if Some(entry) <= replaced { change.tokens.max(0) } else { change.tokens };
+                    let least = if Some(entry) <= replaced { 0 } else { i64::MIN };
                     transaction
-                        .prepare_cached("UPDATE days SET tokens = max(tokens + ?2, 0) WHERE date = ?1")?
-                        .execute(params![date.to_string(), change])?;
+                        .prepare_cached("UPDATE days SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0) WHERE date = ?1")?
+                        .execute(params![date.to_string(), change.tokens.max(least), change.requests.max(least)])?;
                 }
                 read_day(transaction, ledger)?;
             }
@@ -317,6 +319,8 @@ impl Store for SqliteStore {
 struct Change {
     tokens: i64,
     requests: i64,
+    /// Requests that are settled.
+    settled: i64,
     heard: Mono,
 }
 
