@@ -11,6 +11,7 @@ use super::value::{self, Parsed, RawValue, unless_empty};
 use crate::admit::limits::Limits;
 use crate::admit::server::Pacing;
 use crate::model::{Api, RequestTemplate};
+pub use crate::model::{OnDayLimit, OnQuota};
 use crate::source::priority::Priorities;
 use crate::source::range::Range;
 
@@ -30,24 +31,6 @@ pub enum Concurrency {
     Aggressive,
     /// This many, 1 to 100,000.
     Fixed(NonZeroUsize),
-}
-
-/// What happens when a day limit is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDayLimit {
-    /// Wait for local midnight.
-    Wait,
-    /// End with exit code 5.
-    Exit,
-}
-
-/// What happens when the account's credit, spend limit or plan allows no more requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnQuota {
-    /// End with exit code 4.
-    Stop,
-    /// Pause, and ask again from time to time.
-    Wait,
 }
 
 /// Timeouts of one request, all over 0; the wait for admission is in none of them.

@@ -1,8 +1,9 @@
 //! What is said of a run: one stream of events, and those who show it.
 
 pub mod event;
-pub mod format;
 pub mod learned;
 pub mod summary;
 pub mod terminal;
 pub mod wording;
+
+pub use crate::model::text as format;

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::JobIndex;
 use crate::clock::Mono;
+pub use crate::model::Cause;
 use crate::send::backoff::{probe_wait, quota_wait};
 
 /// So many failures of several prompts in a row, in the order in which they were sent, are the server's.
@@ -18,16 +17,6 @@ const UNSENT: usize = 3;
 
 /// More are not remembered.
 const MOST_FAILURES: usize = 64;
-
-/// Why admission stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// The server, or the network, fails.
-    Outage,
-    /// The account is used up.
-    Quota,
-}
 
 /// What may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,8 +33,9 @@ use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
-use crate::config::{OnDayLimit, OnQuota};
+pub use crate::model::Content;
 use crate::model::PromptId;
+pub use crate::model::{OnDayLimit, OnQuota};
 use crate::record::entry::Fingerprint;
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
@@ -158,20 +159,6 @@ pub enum Action {
     Say(Event),
     /// The run has ended; nothing follows.
     End(Ending),
-}
-
-/// What an output holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The answer, byte for byte.
-    Answer(String),
-    /// The one line of a prompt that failed for good.
-    Error {
-        /// The error class.
-        class: String,
-        /// What happened.
-        message: String,
-    },
 }
 
 /// Why a run has ended.

@@ -1,8 +1,8 @@
 //! Reads a successful response: the text, why it ends, and what it used. It judges nothing.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::model::FinishReason as Finish;
 use crate::model::{Api, Usage};
 
 /// A model's answer to one prompt.
@@ -14,31 +14,6 @@ pub struct Answer {
     pub usage: Option<Usage>,
     /// How the answer ended.
     pub finish: Finish,
-}
-
-/// How an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The model came to its end.
-    Complete,
-    /// The answer reached `max_output_tokens`, or the context window.
-    Truncated,
-    /// The model refused to answer; the text says why.
-    Refused,
-    /// The content filter cut the answer.
-    Filtered,
-}
-
-impl std::fmt::Display for Finish {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Complete => "complete",
-            Self::Truncated => "truncated",
-            Self::Refused => "refused",
-            Self::Filtered => "filtered",
-        })
-    }
 }
 
 /// The JSON of a body; `None` where it is something else.

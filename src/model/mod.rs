@@ -2,6 +2,19 @@
 //!
 //! Tokens are `u64` and named so (`input_tokens`); durations are [`std::time::Duration`].
 
+mod cause;
+mod content;
+mod fingerprint;
+mod finish;
+mod policy;
+pub mod text;
+
+pub use cause::Cause;
+pub use content::Content;
+pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use finish::FinishReason;
+pub use policy::{OnDayLimit, OnQuota};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
