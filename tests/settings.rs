@@ -27,3 +27,69 @@ fn extra_members_change_nothing_behind_the_plan() {
     let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
     assert_eq!(plan["expected_output_tokens"], 100);
 }
+
+#[test]
+fn flags_stand_before_the_command_too() {
+    let workspace = Workspace::with_prompts(1);
+    for command in ["plan", "status", "limits", "settings"] {
+        let before = workspace.run_to(0, &["--model", "gpt-4o", "--outputs", "answers", command]);
+        let behind = workspace.run_to(0, &[command, "--model", "gpt-4o", "--outputs", "answers"]);
+        assert_eq!(before.stdout, behind.stdout, "{command}");
+    }
+    workspace.run_to(0, &["--outputs", "answers", "--offline", "run"]);
+    assert!(workspace.path("answers/1_output.txt").exists());
+}
+
+#[test]
+fn flags_of_other_programs_get_a_tip() {
+    let workspace = Workspace::with_prompts(1);
+    workspace.run_to(2, &["--rpm", "5"]).says(&["'--rpm'", "tip: the flag is '--requests-per-minute'"]);
+    let ran = workspace.run_to(2, &["plan", "--api-key=sk-verysecret"]);
+    ran.says(&["OPENAI_API_KEY", "api_key.txt"]);
+    assert!(!ran.stderr.contains("verysecret"), "{ran:#?}");
+}
+
+#[test]
+fn settings_and_limits_are_one_line_of_json_each() {
+    let workspace = Workspace::with_prompts(1);
+    let system = "Be brief. ".repeat(20);
+    workspace.write("promptmill.toml", format!("[request]\nsystem = \"{system}\"\n"));
+    workspace.write("api_key.txt", "k-test-4711");
+    let json = |args: &[&str]| {
+        let ran = workspace.run_to(0, args);
+        assert_eq!(ran.stdout.lines().count(), 1, "{ran:#?}");
+        assert!(!ran.stdout.contains("4711"), "{ran:#?}");
+        serde_json::from_str::<Value>(&ran.stdout).expect("JSON")
+    };
+    let settings = json(&["settings", "--json", "--model", "gpt-4o"]);
+    assert_eq!(settings["settings"]["model"], serde_json::json!({ "value": "gpt-4o", "from": "--model" }));
+    assert_eq!(settings["settings"]["request.system"]["value"], system, "the whole value");
+    assert_eq!(settings["settings"]["request.system"]["from"], "promptmill.toml:2");
+    assert!(settings["api_key_from"].as_str().expect("a key").contains("api_key.txt"), "{settings}");
+
+    let server = serve(Options { requests_per_minute: Some(600), ..Options::default() });
+    let url = server.base_url();
+    assert_eq!(json(&["limits", "--json", "--base-url", &url])["limits"], serde_json::json!([]));
+    workspace.run_to(0, &["--base-url", &url]);
+    let limits = json(&["limits", "--json", "--base-url", &url]);
+    let learned = &limits["limits"][0];
+    assert_eq!(
+        (&learned["base_url"], &learned["unit"]),
+        (&Value::from(url.as_str()), &Value::from("requests")),
+        "{limits}"
+    );
+    let number = limits["limits"].as_array().expect("a list").len();
+    assert_eq!(json(&["limits", "forget", "--json", "--base-url", &url])["forgotten"], number);
+}
+
+#[test]
+fn a_quiet_plan_is_the_sum_and_what_will_fail() {
+    let workspace = Workspace::with_prompts(2);
+    workspace.write("prompts/3_prompt.txt", b"\xff");
+    for args in [["plan", "-q"].as_slice(), &["run", "--dry-run", "--quiet"]] {
+        let lines = workspace.run_to(1, args).stdout;
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines[0], "3 prompts = 0 up to date + 2 to send + 1 that will fail");
+        assert!(lines.len() == 2 && lines[1].starts_with("  prompt 3 will fail: not_text"), "{lines:?}");
+    }
+}

@@ -10,6 +10,15 @@ use crate::config::value::{self, RawValue};
 use crate::report::wording::Verbosity;
 use crate::standin::args::StandinArgs;
 
+/// Where the flags of the settings are, said below the short help,
+const SETTINGS_BELOW: &str = "Settings are flags too, such as --model and --tokens-per-minute: see --help.";
+/// and below the long one.
+const SETTINGS_ABOVE: &str = "Each setting is also a key of promptmill.toml and a variable, named below its flag.\nFlags win over variables, variables over the file.";
+/// What the program's own help says at its end, below what it says of the settings.
+const KEY_AND_CODES: &str = "The API key is read from OPENAI_API_KEY, api_key.txt, .openai_key or .env;\nthere is no flag for it.\n\n\
+    Exit codes: 0 all answered, 1 some failed, 2 bad input, 3 over the batch limit,\n\
+    4 stopped by the account or a long outage, 5 by a day limit, --until or --for,\n130 interrupted.";
+
 /// Run a folder of prompts through an OpenAI-compatible API
 ///
 /// Reads prompts/N_prompt.txt, writes outputs/N_output.txt, keeps usage.md. Alone it is `promptmill run`: it sends what is not up to date, as
@@ -17,10 +26,8 @@ use crate::standin::args::StandinArgs;
 #[expect(clippy::doc_markdown, reason = "it is the help text, and a terminal shows backticks as they are")]
 #[derive(Parser, Debug)]
 #[command(name = "promptmill", version, args_conflicts_with_subcommands = true, max_term_width = 80)]
-#[command(
-    after_help = "The API key is read from OPENAI_API_KEY, api_key.txt, .openai_key or .env; there is no flag for it.\n\
-    Exit codes: 0 all answered, 1 some failed, 2 bad input, 3 over the batch limit,\n4 stopped by the account or a long outage, 5 by a day limit, --until or --for,\n130 interrupted."
-)]
+#[command(after_help = format!("{SETTINGS_BELOW}\n\n{KEY_AND_CODES}"))]
+#[command(after_long_help = format!("{SETTINGS_ABOVE}\n\n{KEY_AND_CODES}"))]
 pub struct Cli {
     /// What to do; `run` where nothing is said.
     #[command(subcommand)]
@@ -34,15 +41,20 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Send every prompt that is not up to date (what promptmill does alone)
+    #[command(after_help = SETTINGS_BELOW, after_long_help = SETTINGS_ABOVE)]
     Run(RunArgs),
     /// Send nothing; say what would be sent, what it would cost, and when it would end
+    #[command(after_help = SETTINGS_BELOW, after_long_help = SETTINGS_ABOVE)]
     Plan(PlanArgs),
     /// Say what is used up, when it frees, and how the last run went
+    #[command(after_help = SETTINGS_BELOW, after_long_help = SETTINGS_ABOVE)]
     Status(StatusArgs),
     /// Show what was learned of the server's limits, or forget it
+    #[command(after_help = SETTINGS_BELOW, after_long_help = SETTINGS_ABOVE)]
     Limits(LimitsArgs),
     /// List the settings that hold, and where each was set
-    Settings(SettingsArgs),
+    #[command(after_help = SETTINGS_BELOW, after_long_help = SETTINGS_ABOVE)]
+    Settings(ListArgs),
     /// Serve the stand-in API on this machine, for trials and tests
     Standin(Box<StandinArgs>),
 }
@@ -56,6 +68,17 @@ pub struct SettingsArgs {
     /// A flag for each setting.
     #[command(flatten)]
     pub settings: SettingArgs,
+}
+
+/// What `settings` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Print the settings as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub from: SettingsArgs,
 }
 
 /// What `run` takes.
@@ -95,6 +118,7 @@ pub struct RunArgs {
 }
 
 /// What `plan` takes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
     /// Plan for the built-in stand-in instead of the API
@@ -109,6 +133,9 @@ pub struct PlanArgs {
     /// Print the plan as one line of JSON
     #[arg(long)]
     pub json: bool,
+    /// Print the sum and what will fail, nothing else
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
     /// List every prompt, not only the sums
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
@@ -145,6 +172,9 @@ pub struct LimitsArgs {
     /// Those of every address, key and model, not only of the one that is set
     #[arg(long)]
     pub all: bool,
+    /// Print them as one line of JSON
+    #[arg(long)]
+    pub json: bool,
     /// Where the settings come from.
     #[command(flatten)]
     pub from: SettingsArgs,
@@ -171,8 +201,8 @@ impl RunArgs {
     /// The arguments of `plan` for `--dry-run`.
     #[must_use]
     pub fn into_plan(self) -> PlanArgs {
-        let Self { offline, force, json, verbose, from, .. } = self;
-        PlanArgs { offline, force, within: None, json, verbose, from }
+        let Self { offline, force, json, quiet, verbose, from, .. } = self;
+        PlanArgs { offline, force, within: None, json, quiet, verbose, from }
     }
 }
 
@@ -211,13 +241,11 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-        let helps = names.iter().map(|name| {
-            let sub = command.clone().find_subcommand(name).expect("it is there").clone();
-            sub.max_term_width(80).term_width(80).render_help().to_string()
-        });
-        let mut helps: Vec<String> = helps.collect();
-        helps.push(command.clone().term_width(80).render_help().to_string());
-        for help in helps {
+        let mut commands = vec![command.clone()];
+        commands.extend(names.iter().map(|name| command.clone().find_subcommand(name).expect("it is there").clone()));
+        let helps = commands.into_iter().map(|command| command.max_term_width(80).term_width(80));
+        let helps = helps.flat_map(|mut command| [command.render_help(), command.render_long_help()]);
+        for help in helps.map(|help| help.to_string()) {
             for line in help.lines() {
                 assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
             }

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use chrono::Local;
+use serde::Serialize;
 
 use super::args::{LimitsAction, LimitsArgs};
 use super::prepare::Prepared;
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, json_line, print};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;
 use crate::config::Environment;
@@ -15,52 +16,75 @@ use crate::record::sqlite::{SqliteStore, state_file};
 use crate::report::format::counted;
 use crate::report::learned::line;
 
+/// A limit and whose it is; its JSON is one object.
+#[derive(Serialize)]
+struct Known {
+    #[serde(flatten)]
+    endpoint: Endpoint,
+    #[serde(flatten)]
+    limit: LearnedLimit,
+}
+
 /// Shows what was learned of servers' limits, or forgets it.
 pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exit, Failure> {
     let prepared = Prepared::load(&args.from, false, environment)?;
     let endpoint = (!args.all).then(|| prepared.endpoint());
     let text = match args.action {
-        Some(LimitsAction::Forget) => forget(&prepared, endpoint.as_ref())?,
-        None => show(&prepared, endpoint)?,
+        Some(LimitsAction::Forget) => {
+            let forgotten = forget(&prepared, endpoint.as_ref())?;
+            let whose = endpoint.map_or(String::new(), |endpoint| format!(" of {endpoint}"));
+            if args.json {
+                json_line(&serde_json::json!({ "forgotten": forgotten }))
+            } else {
+                format!("{} forgotten{whose}\n", counted(forgotten, "learned limit"))
+            }
+        }
+        None => {
+            let known = known(&prepared, endpoint.as_ref())?;
+            if args.json { json_line(&serde_json::json!({ "limits": known })) } else { text(&known, endpoint.as_ref()) }
+        }
     };
     print(&text)?;
     Ok(Exit::Done)
 }
 
-fn show(prepared: &Prepared, endpoint: Option<Endpoint>) -> Result<String, Failure> {
+/// What is known of `endpoint`, or of all where it is `None`.
+fn known(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<Vec<Known>, Failure> {
     let (settings, clock) = (&prepared.settings, Clock);
     let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &clock.now())?;
-    let known: Vec<(Endpoint, LearnedLimit)> = match (&store, &endpoint) {
-        (None, _) => Vec::new(),
-        (Some(store), None) => store.all_learned()?,
-        (Some(store), Some(one)) => store.learned(one)?.into_iter().map(|limit| (one.clone(), limit)).collect(),
+    let Some(store) = store else { return Ok(Vec::new()) };
+    let known = match endpoint {
+        None => store.all_learned()?,
+        Some(one) => store.learned(one)?.into_iter().map(|limit| (one.clone(), limit)).collect(),
     };
+    Ok(known.into_iter().map(|(endpoint, limit)| Known { endpoint, limit }).collect())
+}
+
+fn text(known: &[Known], endpoint: Option<&Endpoint>) -> String {
     if known.is_empty() {
-        return Ok(match endpoint {
+        return match endpoint {
             Some(endpoint) => format!("{endpoint}: nothing learned; runs learn the server's limits from its answers\n"),
             None => "nothing learned; runs learn servers' limits from their answers\n".to_owned(),
-        });
+        };
     }
     let mut text = String::new();
     let mut last = None;
-    for (endpoint, limit) in &known {
+    for Known { endpoint, limit } in known {
         // Writing to a string does not fail.
         if last.replace(endpoint) != Some(endpoint) {
             let _ = writeln!(text, "{endpoint}");
         }
         let _ = writeln!(text, "  {}", line(limit, &Local));
     }
-    Ok(text)
+    text
 }
 
-fn forget(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<String, Failure> {
+/// Forgets it, and says how many limits that were.
+fn forget(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<usize, Failure> {
     let (settings, clock) = (&prepared.settings, Clock);
     // Where there is no state, none is made.
-    let forgotten = if state_file(&settings.ledger).exists() {
-        SqliteStore::open(&settings.ledger, settings.limits, clock.boot(), &clock.now())?.forget(endpoint)?
-    } else {
-        0
-    };
-    let whose = endpoint.map_or(String::new(), |endpoint| format!(" of {endpoint}"));
-    Ok(format!("{} forgotten{whose}\n", counted(forgotten, "learned limit")))
+    if !state_file(&settings.ledger).exists() {
+        return Ok(0);
+    }
+    Ok(SqliteStore::open(&settings.ledger, settings.limits, clock.boot(), &clock.now())?.forget(endpoint)?)
 }

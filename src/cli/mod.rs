@@ -5,6 +5,7 @@ mod close;
 mod deadline;
 pub mod exit;
 mod limits;
+mod parse;
 mod plan;
 mod prepare;
 mod process;
@@ -16,9 +17,7 @@ mod watch;
 
 use std::io::Write as _;
 
-use clap::Parser;
-
-use args::{Cli, Command};
+use args::Command;
 pub use exit::{Exit, Failure};
 
 use crate::config::Environment;
@@ -27,7 +26,7 @@ use crate::report::terminal::tell;
 /// Runs the command line of this process. Every error has been told when it returns.
 #[must_use]
 pub fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let cli = match parse::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help and version to stdout and mistakes to stderr; if that fails, nobody reads it.
@@ -58,6 +57,12 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
         _ => Ok(()),
     }
+}
+
+/// A command's result as one line of JSON.
+fn json_line(result: &impl serde::Serialize) -> String {
+    // Maps with string keys and plain numbers: there is nothing that JSON cannot say.
+    serde_json::to_string(result).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
 }
 
 fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {

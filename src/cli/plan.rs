@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, json_line, print};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{Clock, Day, Now};
@@ -111,7 +111,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let expected_output = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
     let basis = Basis { ledger, expected_output, within: args.within, answer };
     let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
-    let text = if args.json { report.json() } else { report.text(&prepared, &now, args.verbose > 0) };
+    let text = if args.json { json_line(&report) } else { report.text(&prepared, &now, args) };
     print(&text)?;
     match refused {
         Some(refused @ OverBatch { .. }) => Err(refused.into()),
@@ -173,12 +173,7 @@ impl Report {
         }
     }
 
-    fn json(&self) -> String {
-        // Maps with string keys and plain numbers: there is nothing that JSON cannot say.
-        serde_json::to_string(self).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
-    }
-
-    fn text(&self, prepared: &Prepared, now: &Now, every: bool) -> String {
+    fn text(&self, prepared: &Prepared, now: &Now, args: &PlanArgs) -> String {
         let settings = &prepared.settings;
         let mut lines = Vec::new();
         lines.push(format!(
@@ -188,10 +183,10 @@ impl Report {
             count(self.to_send as u64),
             count(self.will_fail as u64)
         ));
-        for (why, number) in &self.because {
+        for (why, number) in self.because.iter().filter(|_| !args.quiet) {
             lines.push(format!("  {}: {why}", count(*number as u64)));
         }
-        for line in self.each.iter().filter(|line| every || line.fails.is_some()) {
+        for line in self.each.iter().filter(|line| args.verbose > 0 || line.fails.is_some()) {
             let Line { prompt, priority, input_tokens, why, fails } = line;
             let priority = if *priority == 0 { String::new() } else { format!(", priority {priority}") };
             match fails {
@@ -201,7 +196,7 @@ impl Report {
                 }
             }
         }
-        if self.to_send > 0 {
+        if self.to_send > 0 && !args.quiet {
             let batch = settings
                 .limits
                 .tokens_per_batch

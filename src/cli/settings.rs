@@ -2,25 +2,48 @@
 
 use std::path::Path;
 
-use super::args::SettingsArgs;
-use super::{Exit, Failure, print};
-use crate::config::{Environment, load};
+use serde_json::{Map, json};
+
+use super::args::ListArgs;
+use super::{Exit, Failure, json_line, print};
+use crate::config::value::RawValue;
+use crate::config::{Environment, Loaded, load};
 use crate::report::terminal::tell;
 
 /// Lists the settings that hold, and where each was set.
-pub(super) fn settings(args: &SettingsArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let loaded = load(&args.settings, args.config.as_deref(), Path::new("."), environment)?;
+pub(super) fn settings(args: &ListArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let loaded = load(&args.from.settings, args.from.config.as_deref(), Path::new("."), environment)?;
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
+    print(&if args.json { in_json(&loaded) } else { in_lines(&loaded) })?;
+    Ok(Exit::Done)
+}
+
+fn in_lines(loaded: &Loaded) -> String {
     let described = loaded.settings.describe();
     let width = described.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
     let mut lines: Vec<String> = described
         .iter()
-        .map(|setting| format!("{:width$} = {}  ({})\n", setting.key, setting.value, setting.origin))
+        .map(|setting| {
+            let value = RawValue::Text(setting.value.clone()).shown();
+            format!("{:width$} = {value}  ({})\n", setting.key, setting.origin)
+        })
         .collect();
-    let key = loaded.key.map_or("none".to_owned(), |(_, origin)| format!("set, from {origin}"));
+    let key = loaded.key.as_ref().map_or("none".to_owned(), |(_, origin)| format!("set, from {origin}"));
     lines.push(format!("{:width$} = {key}\n", "API key"));
-    print(&lines.concat())?;
-    Ok(Exit::Done)
+    lines.concat()
+}
+
+/// Values as they were written, all of them text.
+fn in_json(loaded: &Loaded) -> String {
+    let described = loaded.settings.describe().iter();
+    let settings: Map<_, _> = described
+        .map(|setting| {
+            let value = json!({ "value": setting.value, "from": setting.origin.to_string() });
+            (setting.key.to_owned(), value)
+        })
+        .collect();
+    let key = loaded.key.as_ref().map(|(_, origin)| origin.to_string());
+    json_line(&json!({ "settings": settings, "api_key_from": key }))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::StatusArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, json_line, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
@@ -87,11 +87,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
         None => ledger_of_face(&settings.ledger, settings.limits, &now)?,
     };
     report.limits = lines(ledger, &settings.limits, &now);
-    let text = if args.json {
-        serde_json::to_string(&report).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
-    } else {
-        report.text(&settings.limits, now.wall)
-    };
+    let text = if args.json { json_line(&report) } else { report.text(&settings.limits, now.wall) };
     print(&text)?;
     Ok(Exit::Done)
 }

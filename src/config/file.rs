@@ -5,8 +5,9 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::error::ConfigError;
-use super::keys::{SETTINGS, Setting};
+use super::keys::{self, SETTINGS, Setting};
 use super::layers::{Layer, Origin, is_key_like, nearest};
+use super::other_names::{Meant, meant};
 use super::value::RawValue;
 
 /// The settings in `text`; `path` is named in errors.
@@ -60,6 +61,10 @@ fn unknown(section: Option<&'static str>, name: &str, value: &toml::Value, origi
         format!("`{name}` is a section: write [{name}] and its keys below it")
     } else if let Some(setting) = SETTINGS.iter().find(|setting| setting.name() == name) {
         format!("`{name}` belongs {}", place(setting))
+    } else if let Some(Meant::Setting(key)) = meant(name)
+        && let Some(setting) = keys::find(key)
+    {
+        format!("it is called `{}` here, and belongs {}", setting.name(), place(setting))
     } else if section.is_none() && value.is_table() {
         let sections = SETTINGS.iter().filter_map(Setting::section);
         format!("the nearest known section is [{}]", nearest(name, sections.map(|section| (section, section))))
@@ -136,6 +141,8 @@ mod tests {
             ("[limits]\ntokens-per-minute = 5", &["`tokens_per_minute`"]),
             ("[retry]\ntoken_per_day = 5", &["`tokens_per_day` in [limits]"]),
             ("[limit]\nwindow = '1s'", &["unknown key `limit`", "nearest known section is [limits]"]),
+            ("[limits]\nrpm = 5", &["`limits.rpm`", "called `requests_per_minute` here, and belongs in [limits]"]),
+            ("timeout = '5s'", &["called `total_timeout` here, and belongs in [http]"]),
             ("limits = 5", &["`limits` is a section: write [limits]"]),
             ("zzz = 1\nmodle = 2", &["unknown key `zzz`"]),
         ] {

@@ -11,6 +11,7 @@ pub mod file;
 pub mod keys;
 pub mod layers;
 pub mod load;
+pub mod other_names;
 pub mod settings;
 pub mod value;
 

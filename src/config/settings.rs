@@ -96,7 +96,7 @@ pub struct Settings {
 pub struct Described {
     /// The dotted key.
     pub key: &'static str,
-    /// The value as it was written, shortened; empty where unset.
+    /// The value as it was written; hidden where it looks like it holds a key, empty where unset.
     pub value: String,
     /// Who set it.
     pub origin: Origin,
@@ -272,7 +272,7 @@ fn origin<'a>(resolved: &'a Resolved, key: &str) -> &'a Origin {
 fn describe(resolved: &Resolved) -> Vec<Described> {
     let described = SETTINGS.iter().map(|setting| {
         let sourced = resolved.sourced(setting);
-        Described { key: setting.key, value: sourced.value.shown(), origin: sourced.origin.clone() }
+        Described { key: setting.key, value: sourced.value.whole(), origin: sourced.origin.clone() }
     });
     described.collect()
 }

@@ -29,10 +29,9 @@ impl RawValue {
         self.as_text().is_some_and(|text| text.trim().is_empty())
     }
 
-    /// The value as a person reads it: shortened, and hidden where it looks like it holds a key or a password.
+    /// The value as it was written, and hidden where it looks like it holds a key or a password.
     #[must_use]
-    pub fn shown(&self) -> String {
-        const MOST: usize = 60;
+    pub fn whole(&self) -> String {
         let text = match self {
             Self::Text(text) | Self::Toml(toml::Value::String(text)) => text.clone(),
             Self::Toml(value) => value.to_string().trim_end().to_owned(),
@@ -43,6 +42,14 @@ impl RawValue {
         if holds_key || holds_login {
             return "[hidden]".to_owned();
         }
+        text
+    }
+
+    /// The same as a person reads it: on one line, and shortened.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        const MOST: usize = 60;
+        let text = self.whole();
         // Control characters would break the line that shows them.
         let mut escaped = String::with_capacity(text.len());
         for c in text.chars() {
