@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Days, Local, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
+use chrono::{
+    DateTime, Days, FixedOffset, Local, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc,
+};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds since the machine started, a laptop's sleep included: what windows and timers are measured in.
@@ -32,12 +34,14 @@ pub fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A local calendar day: what the day limits count in.
+/// A calendar day of some time zone: what the day limits count in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Day {
     /// Its date.
     pub date: NaiveDate,
-    /// The first moment after it: local midnight, daylight saving counted.
+    /// Its first moment: midnight, daylight saving counted.
+    pub starts: DateTime<Utc>,
+    /// The first moment after it.
     pub ends: DateTime<Utc>,
 }
 
@@ -46,9 +50,48 @@ impl Day {
     #[must_use]
     pub fn of<Tz: TimeZone>(wall: DateTime<Utc>, zone: &Tz) -> Self {
         let date = wall.with_timezone(zone).date_naive();
-        let next = date.checked_add_days(Days::new(1)).unwrap_or(date);
-        let [ends, _] = moments(next.and_time(chrono::NaiveTime::MIN), zone);
-        Self { date, ends }
+        let midnights = |date: NaiveDate| moments(date.and_time(chrono::NaiveTime::MIN), zone);
+        // Where the clocks go back over midnight it comes twice: a day begins with the first, and ends with the one that is ahead.
+        let [starts, _] = midnights(date);
+        let [first, second] = midnights(date.checked_add_days(Days::new(1)).unwrap_or(date));
+        Self { date, starts, ends: if first > wall { first } else { second } }
+    }
+}
+
+/// Whose midnight ends a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DayZone {
+    /// That of the machine's time zone.
+    #[default]
+    Local,
+    /// That of a fixed offset from UTC.
+    Fixed(FixedOffset),
+}
+
+impl DayZone {
+    /// The day of `wall`.
+    #[must_use]
+    pub fn day_of(self, wall: DateTime<Utc>) -> Day {
+        match self {
+            Self::Local => Day::of(wall, &Local),
+            Self::Fixed(offset) => Day::of(wall, &offset),
+        }
+    }
+}
+
+/// A quarter of an hour of UTC, numbered from 1970: what the use of a day is kept by. The midnight of every time zone begins one, so that the same
+/// use can be summed up for the day of any zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quarter(pub i64);
+
+impl Quarter {
+    /// Quarters of 24 hours.
+    pub const PER_DAY: i64 = 96;
+
+    /// The quarter in which `wall` lies.
+    #[must_use]
+    pub fn of(wall: DateTime<Utc>) -> Self {
+        Self(wall.timestamp().div_euclid(900))
     }
 }
 
@@ -75,13 +118,16 @@ pub struct Now {
     pub mono: Mono,
     /// For people, and for what must be understood after a restart; it may step either way.
     pub wall: DateTime<Utc>,
-    /// The local day of `wall`.
+    /// The day of `wall`.
     pub day: Day,
 }
 
 /// Reads the machine's clocks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Clock;
+pub struct Clock {
+    /// Whose day it tells.
+    pub day: DayZone,
+}
 
 impl Clock {
     /// The time now.
@@ -89,7 +135,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
     pub fn now(self) -> Now {
         let wall = Utc::now();
-        Now { mono: self.mono(), wall, day: Day::of(wall, &Local) }
+        Now { mono: self.mono(), wall, day: self.day.day_of(wall) }
     }
 
     /// The steady clock alone.
@@ -121,7 +167,7 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono_tz::{America::Sao_Paulo, Europe::Berlin};
+    use chrono_tz::{America::Havana, America::Sao_Paulo, Asia::Kathmandu, Europe::Berlin, Pacific::Apia};
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a date in RFC 3339")
@@ -149,8 +195,59 @@ mod tests {
     }
 
     #[test]
+    fn a_day_begins_where_the_one_before_it_ends() {
+        for (zone, wall) in [
+            (Berlin, "2026-11-22T12:00:00Z"),
+            (Berlin, "2026-03-29T12:00:00Z"),
+            (Berlin, "2026-10-25T12:00:00Z"),
+            (Kathmandu, "2026-11-22T12:00:00Z"),
+            (Sao_Paulo, "2018-11-03T12:00:00Z"),
+            // Samoa, 2011: a day was left out.
+            (Apia, "2011-12-30T08:00:00Z"),
+        ] {
+            let day = Day::of(at(wall), &zone);
+            let next = Day::of(day.ends, &zone);
+            assert_eq!(next.starts, day.ends, "{zone}");
+            assert!(day.starts <= at(wall) && at(wall) < day.ends && day.date < next.date, "{zone}");
+            assert_eq!(day.ends.timestamp() % 900, 0, "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_midnight_that_comes_twice_ends_a_day_twice_and_begins_the_next_once() {
+        // Havana, 2026-11-01: 01:00 became 00:00.
+        let [first, second] = [at("2026-11-01T04:00:00Z"), at("2026-11-01T05:00:00Z")];
+        for wall in [first, first + TimeDelta::minutes(59), second, second + TimeDelta::hours(3)] {
+            let day = Day::of(wall, &Havana);
+            assert_eq!((day.date.to_string(), day.starts), ("2026-11-01".into(), first));
+            assert_eq!(day.ends, at("2026-11-02T05:00:00Z"));
+        }
+        assert_eq!(Day::of(first - TimeDelta::seconds(1), &Havana).ends, first);
+    }
+
+    #[test]
+    fn the_setting_says_whose_midnight_it_is() {
+        let wall = at("2026-11-22T23:30:00Z");
+        let starts = |zone: DayZone| (zone.day_of(wall).date.to_string(), zone.day_of(wall).starts);
+        let offset = |seconds| DayZone::Fixed(FixedOffset::east_opt(seconds).expect("an offset"));
+        assert_eq!(starts(offset(0)), ("2026-11-22".into(), at("2026-11-22T00:00:00Z")));
+        assert_eq!(starts(offset(2 * 3_600)), ("2026-11-23".into(), at("2026-11-22T22:00:00Z")));
+        assert_eq!(starts(offset(-8 * 3_600)), ("2026-11-22".into(), at("2026-11-22T08:00:00Z")));
+        assert_eq!(DayZone::Local.day_of(wall), Day::of(wall, &Local));
+    }
+
+    #[test]
+    fn quarters_are_told_apart_before_1970_too() {
+        for (text, quarter) in [("1970-01-01T00:14:59Z", 0), ("1970-01-01T00:15:00Z", 1), ("1969-12-31T23:59:59Z", -1)]
+        {
+            assert_eq!(Quarter::of(at(text)), Quarter(quarter), "{text}");
+        }
+    }
+
+    #[test]
     fn the_steady_clock_goes_forward() {
-        let before = Clock.mono();
-        assert!(Clock.mono() >= before && before > Mono(0));
+        let clock = Clock::default();
+        let before = clock.mono();
+        assert!(clock.mono() >= before && before > Mono(0));
     }
 }

@@ -5,7 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{MODEL, Workspace, assert_within, billed, serve};
+use chrono::Timelike as _;
+use common::{Ended, MODEL, Workspace, assert_within, billed, serve};
+use promptmill::clock::Clock;
 use promptmill::count::Tokenizer;
 use promptmill::report::format;
 use promptmill::standin::{Options, RateLimitHeaders};
@@ -159,4 +161,37 @@ fn a_server_with_lower_limits_is_waited_for_and_uses_up_no_attempt() {
     let summary = ended.summary();
     assert_eq!((summary["throttled"].as_u64(), summary["retried"].as_u64()), (Some(refused as u64), Some(0)));
     assert_eq!(workspace.usage().day_tokens, billed(&log));
+}
+
+/// Two time zones, as `TZ` names them, in which it is 22 o'clock of one day and 2 o'clock of the next: midnight is far from both.
+fn zones_of_two_days() -> [String; 2] {
+    let hour = i64::from(Clock::default().now().wall.hour());
+    // What POSIX calls an offset is west of Greenwich.
+    let first = if hour < 12 { hour + 2 } else { hour - 22 };
+    [first, first - 4].map(|west| format!("AAA{west:+}"))
+}
+
+#[test]
+fn a_day_is_not_granted_again_where_its_zone_is_another() {
+    let server = serve(Options::default());
+    let workspace = Workspace::with_prompts(100);
+    let limit = ["--tokens-per-day", "1500", "--on-day-limit", "exit"];
+    let [first, second] = zones_of_two_days();
+    let run = |zone: &str, args: &[&str]| {
+        let args = [&limit[..], args].concat();
+        let ended = Ended::of(workspace.command_against(&server, &args).env("TZ", zone).spawn().expect("started"));
+        assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+        (workspace.usage(), billed(&server.log()))
+    };
+    let (before, _) = run(&first, &[]);
+    assert!((1_300..=1_500).contains(&before.day_tokens), "{before:?}");
+    let (after, used) = run(&second, &[]);
+    assert_eq!(after.date, before.date.succ_opt().expect("a date"));
+    assert!(after.day_tokens == used && used <= 1_500, "{after:?}, {used} billed");
+    // The setting says whose midnight it is, whatever the zone of the machine.
+    for day in ["local", "utc", "+02:00", "-08:00", "+05:45"] {
+        let (face, used) = run(&first, &["--day", day]);
+        let starts = face.date == before.date || face.date == after.date;
+        assert!(starts && used <= 1_500, "{day}: {face:?}, {used} billed");
+    }
 }

@@ -160,7 +160,7 @@ fn nobody_there_at_all_ends_the_run_with_the_rest_pending() {
 #[test]
 fn a_run_ends_at_its_deadline_with_the_rest_pending() {
     for flag in ["--for", "--until"] {
-        let until = (Clock.now().wall + chrono::TimeDelta::seconds(2)).to_rfc3339();
+        let until = (Clock::default().now().wall + chrono::TimeDelta::seconds(2)).to_rfc3339();
         let deadline = [flag, if flag == "--for" { "1s" } else { &until }];
         let latency = Duration::from_millis(200);
         let server = serve(Options { latency, ..Options::default() });

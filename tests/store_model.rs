@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::limits::{LimitName, Limits};
 use promptmill::clock::{Day, Mono, Now};
@@ -31,6 +31,12 @@ fn at_since(seconds: u64, up: u64) -> Now {
 
 fn at(seconds: u64) -> Now {
     at_since(seconds, 100_000)
+}
+
+/// The same moment where the day is that of a zone so many quarters of an hour east of Greenwich.
+fn in_zone(now: Now, east: i32) -> Now {
+    let zone = FixedOffset::east_opt(900 * east).expect("an offset");
+    Now { day: Day::of(now.wall, &zone), ..now }
 }
 
 fn limits(tokens: u64) -> Limits {
@@ -103,6 +109,8 @@ enum Act {
         reboot: bool,
     },
     Pass(u64),
+    /// Whose midnight ends the day is another setting.
+    Zone(i32),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -112,6 +120,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Used),
         1 => any::<bool>().prop_map(|reboot| Act::Restart { reboot }),
         4 => prop_oneof![0u64..30, 30u64..100, Just(3_600)].prop_map(Act::Pass),
+        1 => (-56i32..=56).prop_map(Act::Zone),
     ]
 }
 
@@ -127,17 +136,17 @@ proptest! {
         };
         let folder = tempfile::tempdir().expect("a folder");
         let ledger = folder.path().join("usage.md");
-        let (mut seconds, mut up, mut boots) = (0, 100_000, 0);
+        let (mut seconds, mut up, mut boots, mut east) = (0, 100_000, 0, 0);
         let mut file = open(&ledger, limits, "boot 0", &at(0));
-        let mut value = MemoryStore::new(Ledger::new(limits, at(0).day.date));
+        let mut value = MemoryStore::new(Ledger::new(limits));
         file.start_run(&info("out"), &at(0)).expect("a run");
         value.start_run();
         let mut next = 1;
         let mut flying: Vec<(u64, Reservation, Reservation)> = Vec::new();
         let mut waiting: Vec<u64> = Vec::new();
         for act in acts {
-            let now = at_since(seconds, 100_000);
-            let booted = at_since(seconds, up);
+            let now = in_zone(at_since(seconds, 100_000), east);
+            let booted = in_zone(at_since(seconds, up), east);
             match act {
                 Act::Begin(sizes) => {
                     let claims: Vec<Claim> = sizes.iter().map(|&tokens| {
@@ -184,7 +193,7 @@ proptest! {
                         up = up.max(130);
                     }
                     // The steady clock starts anew with a boot.
-                    let booted = at_since(seconds, up);
+                    let booted = in_zone(at_since(seconds, up), east);
                     file = open(&ledger, limits, &format!("boot {boots}"), &booted);
                     let mut lost: Vec<_> = file.find("out", "m").expect("found").lost.iter().map(|lost| lost.prompt).collect();
                     lost.sort_unstable();
@@ -194,8 +203,10 @@ proptest! {
                     waiting.clear();
                 }
                 Act::Pass(more) => seconds += more,
+                Act::Zone(other) => east = other,
             }
-            let used = (file.used(&at_since(seconds, up)).expect("used"), value.used(&at(seconds)).expect("used"));
+            let (booted, now) = (in_zone(at_since(seconds, up), east), in_zone(at(seconds), east));
+            let used = (file.used(&booted).expect("used"), value.used(&now).expect("used"));
             prop_assert_eq!(used.0, used.1);
         }
         let found = file.find("out", "m").expect("found");
@@ -206,6 +217,47 @@ proptest! {
         }
         let kept: std::collections::BTreeMap<_, _> = found.kept.into_iter().map(|kept| (kept.prompt, kept.text)).collect();
         prop_assert_eq!(&kept, value.kept());
+    }
+
+    /// Law 1 for days: processes whose days are those of other zones, and clocks that are set, grant nothing twice. The oracle knows only what was
+    /// admitted when, by the wall clock of that moment.
+    #[test]
+    fn no_zone_and_no_clock_grants_a_day_twice(
+        asks in prop::collection::vec((0usize..3, 1u64..60, 0u64..9_000, 0u64..=150, prop::option::weighted(0.1, -80_000i64..80_000)), 1..60),
+        zones in prop::array::uniform3(-56i32..=56),
+    ) {
+        let limits = Limits { tokens_per_day: Some(100), tokens_per_minute: None, requests_per_minute: None, ..Limits::default() };
+        let (_folder, ledger, first) = fresh(limits);
+        let mut stores = [first, open(&ledger, limits, "boot", &at(0)), open(&ledger, limits, "boot", &at(0))];
+        for (place, store) in stores.iter_mut().enumerate() {
+            store.start_run(&info(&place.to_string()), &at(0)).expect("a run");
+        }
+        let mut admitted: Vec<(DateTime<Utc>, u64)> = Vec::new();
+        let (mut seconds, mut off) = (0, 0);
+        for (prompt, (which, tokens, pause, percent, step)) in (1..).zip(asks) {
+            seconds += pause;
+            off += step.unwrap_or(0);
+            let wall = at(seconds).wall + TimeDelta::seconds(off);
+            let now = |zone: usize| in_zone(Now { wall, ..at(seconds) }, zones[zone]);
+            let day = |zone: usize, admitted: &[(DateTime<Utc>, u64)]| -> u64 {
+                admitted.iter().filter(|(then, _)| *then >= now(zone).day.starts).map(|(_, tokens)| tokens).sum()
+            };
+            // A clock that was more than a day ahead was wrong.
+            for (then, _) in &mut admitted {
+                *then = (*then).min(wall + TimeDelta::days(1));
+            }
+            let used = day(which, &admitted);
+            let begun = stores[which].begin(&[claim(prompt, tokens)], &|| now(which)).expect("begun");
+            prop_assert_eq!(begun.admitted.len() == 1, used + tokens <= 100, "{} used, {} asked", used, tokens);
+            for reservation in begun.admitted {
+                let settled = tokens * percent / 100;
+                stores[which].finish(vec![done(prompt, Some((reservation, settled)))], &now(which)).expect("finished");
+                admitted.push((wall, settled));
+            }
+            for (zone, store) in stores.iter_mut().enumerate() {
+                prop_assert_eq!(store.used(&now(zone)).expect("used").day.tokens, day(zone, &admitted));
+            }
+        }
     }
 
     /// Law 1 across processes: two of them on one file admit at most the limit together, whoever asks and settles.
@@ -357,6 +409,42 @@ fn edited_numbers_win_once() {
     let face = store.write_face(&at(4)).expect("written");
     assert_eq!((face.minute, face.day_tokens), (Amount { tokens: 80, requests: 1 }, 720));
     assert_eq!(store.begin(&[claim(2, 21)], &|| at(5)).expect("begun").admitted, []);
+}
+
+#[test]
+fn an_edit_is_of_the_day_and_a_reset_of_all_days() {
+    let limits = Limits { requests_per_day: Some(9), ..limits(1_000) };
+    let (_folder, ledger, mut store) = fresh(limits);
+    // An hour before the day of this zone begins, which is at 23:00 in Greenwich.
+    let now = |seconds| in_zone(at(seconds), 4);
+    let _ = admit(&mut store, 1, 30, now(0));
+    let text = store.write_face(&now(3_600)).expect("written").to_string();
+    assert!(text.contains("within_day = 0\n") && text.contains("Date = 2026-11-23"), "{text}");
+    edit(&ledger, &text.replace("within_day = 0", "within_day = 700"));
+    store.take_edit(&now(3_601)).expect("taken");
+    let day = |store: &mut SqliteStore, east| {
+        let day = store.used(&in_zone(at(3_602), east)).expect("used").day;
+        (day.tokens, day.requests)
+    };
+    assert_eq!((day(&mut store, 4), day(&mut store, 0)), ((700, 0), (730, 1)));
+    store.reset_usage(&now(3_603)).expect("reset");
+    assert_eq!((day(&mut store, 4), day(&mut store, 0)), ((0, 0), (0, 0)));
+}
+
+#[test]
+fn old_use_is_forgotten_by_its_number_and_not_by_the_clock() {
+    let (_folder, ledger, mut store) = fresh(limits(1_000));
+    let _ = admit(&mut store, 1, 30, at(0));
+    // A clock that is a year ahead for a moment makes nothing old.
+    store.start_run(&info("out"), &at(365 * 86_400)).expect("a run");
+    assert_eq!(store.used(&at(10)).expect("used").day.tokens, 30);
+    let database = rusqlite::Connection::open(ledger.with_file_name(".promptmill").join("usage.db")).expect("opened");
+    let rows =
+        || database.query_row("SELECT count(*) FROM quarters", [], |row| row.get::<_, i64>(0)).expect("a number");
+    database.execute_batch("WITH RECURSIVE n (i) AS (SELECT 1 UNION SELECT i + 1 FROM n WHERE i < 1500) INSERT INTO quarters SELECT i, 1, 1 FROM n").expect("rows");
+    assert_eq!(rows(), 1_501);
+    store.start_run(&info("out"), &at(10)).expect("a run");
+    assert_eq!((rows(), store.used(&at(10)).expect("used").day.tokens), (1_000, 30));
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! The ledger: what was admitted, and whether more fits now.
 //!
 //! A sliding window: in any span as long as [`Limits::span`] the admitted amounts are at most the limit. An amount counts from the moment it is
-//! admitted, at first as reserved, later as settled. The ledger is a value; keeping it durable and sharing it between processes is
-//! the business of a store.
+//! admitted, at first as reserved, later as settled. A day's use is kept by the quarter of an hour, and is the sum of those since the day began:
+//! whose midnight that is may change, and grants nothing twice. The ledger is a value; keeping it durable and sharing it between processes is the
+//! business of a store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use chrono::NaiveDate;
 
 use super::limits::{LimitName, Limits};
-use crate::clock::{Mono, Now};
+use crate::clock::{Mono, Now, Quarter};
 
 /// What a request takes from the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,12 @@ impl Amount {
     #[must_use]
     pub fn request(tokens: u64) -> Self {
         Self { tokens, requests: 1 }
+    }
+
+    /// The larger of the two, tokens and requests each.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), requests: self.requests.max(other.requests) }
     }
 
     fn add(&mut self, other: Self) {
@@ -115,7 +122,7 @@ pub struct Settled {
 pub struct Used {
     /// In the window that ends now.
     pub minute: Amount,
-    /// In the local day.
+    /// In the day.
     pub day: Amount,
     /// That day.
     pub date: NaiveDate,
@@ -128,15 +135,22 @@ pub struct Ledger {
     /// Sorted by `at`.
     entries: VecDeque<Entry>,
     minute: Amount,
-    date: NaiveDate,
-    day: Amount,
+    /// What was admitted in each quarter of an hour.
+    quarters: BTreeMap<Quarter, Amount>,
+}
+
+/// What is noted for a later moment than this was noted by a clock that was wrong: it counts as used then. A clock that steps back by less grants
+/// nothing twice; one that was years ahead costs two days at the most.
+#[must_use]
+pub fn latest_quarter(now: &Now) -> Quarter {
+    Quarter(Quarter::of(now.wall).0 + Quarter::PER_DAY)
 }
 
 impl Ledger {
     /// An empty ledger.
     #[must_use]
-    pub fn new(limits: Limits, date: NaiveDate) -> Self {
-        Self { limits, entries: VecDeque::new(), minute: Amount::default(), date, day: Amount::default() }
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, entries: VecDeque::new(), minute: Amount::default(), quarters: BTreeMap::new() }
     }
 
     /// The limits that it keeps.
@@ -151,9 +165,10 @@ impl Ledger {
             return Admission::Never(too_large);
         }
         self.turn_to(now);
+        let day = self.day(now);
         let daily = [
-            (LimitName::TokensPerDay, self.day.tokens, asked.tokens),
-            (LimitName::RequestsPerDay, self.day.requests, asked.requests),
+            (LimitName::TokensPerDay, day.tokens, asked.tokens),
+            (LimitName::RequestsPerDay, day.requests, asked.requests),
         ];
         for (limit, used, more) in daily {
             if self.limits.day_most(limit).is_some_and(|most| used.saturating_add(more) > most) {
@@ -173,7 +188,7 @@ impl Ledger {
     pub fn admit(&mut self, id: u64, asked: Amount, now: &Now) -> Admission {
         let answer = self.would_admit(asked, now);
         if answer == Admission::Now {
-            self.day.add(asked);
+            self.quarters.entry(Quarter::of(now.wall)).or_default().add(asked);
             match self.entries.back_mut() {
                 Some(last) if last.id == id && last.at == now.mono => {
                     last.amount.add(asked);
@@ -210,16 +225,16 @@ impl Ledger {
         }
     }
 
-    /// Settles one request of the entry `id`: what it used takes the place of what was reserved, and the entry counts from `heard` at the latest.
-    pub fn settle(&mut self, id: u64, at: Mono, date: NaiveDate, settled: Settled) {
+    /// Settles one request of the entry `id`, admitted in `quarter`: what it used takes the place of what was reserved, and the entry counts from
+    /// `heard` at the latest.
+    pub fn settle(&mut self, id: u64, at: Mono, quarter: Quarter, settled: Settled) {
         let Settled { reserved, used, heard } = settled;
+        // Where a quarter is gone, its numbers were replaced by others: nothing is taken off those.
         let replace = |amount: &mut Amount| {
-            amount.remove(Amount::request(reserved));
             amount.add(used);
+            amount.remove(Amount::request(reserved));
         };
-        if date == self.date {
-            replace(&mut self.day);
-        }
+        replace(self.quarters.entry(quarter).or_default());
         let first = self.entries.partition_point(|entry| entry.at < at);
         let entry = self.entries.range_mut(first..).take_while(|entry| entry.at == at).find(|entry| entry.id == id);
         if let Some(entry) = entry {
@@ -230,10 +245,15 @@ impl Ledger {
         }
     }
 
-    /// Takes the day's amounts as the store has them.
-    pub fn set_day(&mut self, date: NaiveDate, amount: Amount) {
-        self.date = date;
-        self.day = amount;
+    /// Takes the quarters as the store has them.
+    pub fn set_quarters(&mut self, quarters: BTreeMap<Quarter, Amount>) {
+        self.quarters = quarters;
+    }
+
+    /// Replaces all that the day has used: `amount` was used just now.
+    pub fn replace_day(&mut self, amount: Amount, now: &Now) {
+        let _ = self.quarters.split_off(&Quarter::of(now.day.starts));
+        self.quarters.insert(Quarter::of(now.wall), amount);
     }
 
     /// Forgets the window.
@@ -242,16 +262,19 @@ impl Ledger {
         self.minute = Amount::default();
     }
 
-    /// The day that is counted.
-    #[must_use]
-    pub fn date(&self) -> NaiveDate {
-        self.date
-    }
-
     /// What is used up at `now`.
     pub fn used(&mut self, now: &Now) -> Used {
         self.turn_to(now);
-        Used { minute: self.minute, day: self.day, date: self.date }
+        Used { minute: self.minute, day: self.day(now), date: now.day.date }
+    }
+
+    /// What the day of `now` has used, what was noted for later moments included: the clock has stepped back since.
+    fn day(&self, now: &Now) -> Amount {
+        let mut day = Amount::default();
+        for (_, amount) in self.quarters.range(Quarter::of(now.day.starts)..) {
+            day.add(*amount);
+        }
+        day
     }
 
     /// The amounts of the window with the moment each leaves it at the latest, in the order in which they leave.
@@ -267,7 +290,7 @@ impl Ledger {
         self.entries.iter().map(|entry| (entry.at, entry.amount))
     }
 
-    /// Lets go of what has left the window, and of yesterday.
+    /// Lets go of what has left the window.
     fn turn_to(&mut self, now: &Now) {
         let window = self.limits.window;
         // An entry leaves a window after its admission at the earliest; the few that are past that are looked at one by one.
@@ -279,9 +302,13 @@ impl Ledger {
                 self.minute.remove(left.amount);
             }
         }
-        // A clock that steps back over midnight must not give the same day's tokens twice.
-        if now.day.date > self.date {
-            self.set_day(now.day.date, Amount::default());
+        let latest = latest_quarter(now);
+        if self.quarters.last_key_value().is_some_and(|(last, _)| *last > latest) {
+            let wrong = self.quarters.split_off(&Quarter(latest.0 + 1));
+            let at_the_latest = self.quarters.entry(latest).or_default();
+            for amount in wrong.into_values() {
+                at_the_latest.add(amount);
+            }
         }
     }
 
@@ -304,7 +331,7 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::clock::{Day, nanos};
-    use chrono::{DateTime, TimeDelta, Utc};
+    use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -316,8 +343,9 @@ mod tests {
         Now { mono: Mono(mono), wall, day: Day::of(wall, &Utc) }
     }
 
-    fn ledger(limits: Limits) -> Ledger {
-        Ledger::new(limits, now(0).day.date)
+    /// The same moment of the steady clock, where the wall clock shows what it shows at `shown`.
+    fn shows(mono: u64, shown: u64) -> Now {
+        Now { mono: Mono(mono), ..now(shown) }
     }
 
     fn limits(tokens: u64, requests: u64) -> Limits {
@@ -327,7 +355,7 @@ mod tests {
     #[test]
     fn refused_a_nanosecond_before_and_admitted_on_time() {
         let limits = limits(100, 10);
-        let mut ledger = ledger(limits);
+        let mut ledger = Ledger::new(limits);
         assert_eq!(ledger.admit(1, Amount::request(60), &now(0)), Admission::Now);
         assert_eq!(ledger.admit(2, Amount::request(40), &now(SECOND)), Admission::Now);
         let free = Mono(0).plus(limits.span());
@@ -340,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_limit_that_frees_last_is_named() {
-        let mut ledger = ledger(limits(100, 2));
+        let mut ledger = Ledger::new(limits(100, 2));
         let _ = ledger.admit(1, Amount::request(90), &now(0));
         let _ = ledger.admit(2, Amount::request(10), &now(SECOND));
         let Admission::NotBefore(wait) = ledger.admit(3, Amount::request(95), &now(2 * SECOND)) else {
@@ -355,14 +383,14 @@ mod tests {
     #[test]
     fn too_large_is_never_with_both_numbers() {
         let most = 100;
-        let answer = ledger(limits(most, 10)).admit(1, Amount::request(101), &now(0));
+        let answer = Ledger::new(limits(most, 10)).admit(1, Amount::request(101), &now(0));
         assert_eq!(answer, Admission::Never(TooLarge { limit: LimitName::TokensPerMinute, asked: 101, most }));
     }
 
     #[test]
     fn the_day_waits_for_midnight_and_starts_afresh() {
         let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
-        let mut ledger = ledger(limits);
+        let mut ledger = Ledger::new(limits);
         assert_eq!(ledger.admit(1, Amount::request(80), &now(0)), Admission::Now);
         let midnight = 12 * 3600 * SECOND;
         let answer = ledger.admit(2, Amount::request(30), &now(7 * SECOND));
@@ -370,15 +398,67 @@ mod tests {
         assert!(matches!(ledger.admit(2, Amount::request(30), &now(midnight - 1)), Admission::NotBefore(_)));
         assert_eq!(ledger.admit(2, Amount::request(30), &now(midnight)), Admission::Now);
         assert_eq!(ledger.used(&now(midnight)).day, Amount::request(30));
-        // The wall clock steps back over midnight: the new day's tokens stay counted.
-        let stepped = Now { mono: Mono(midnight + 1), ..now(midnight - 1) };
-        assert_eq!(ledger.used(&stepped).day, Amount::request(30));
+        // The wall clock steps back over midnight: the new day's tokens stay counted, in the old day too, and in the new one when it comes again.
+        let both = Amount { tokens: 110, requests: 2 };
+        assert_eq!(ledger.used(&shows(midnight + 1, midnight - 1)).day, both);
+        assert!(matches!(
+            ledger.admit(3, Amount::request(1), &shows(midnight + 1, midnight - 1)),
+            Admission::NotBefore(_)
+        ));
+        assert_eq!(ledger.used(&shows(midnight + 2, midnight)).day, Amount::request(30));
+    }
+
+    #[test]
+    fn another_midnight_grants_nothing_twice() {
+        let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
+        let mut ledger = Ledger::new(limits);
+        let in_zone = |hours: i32, at: u64| {
+            let zone = FixedOffset::east_opt(hours * 3_600).expect("an offset");
+            Now { day: Day::of(now(at).wall, &zone), ..now(at) }
+        };
+        assert_eq!(ledger.admit(1, Amount::request(100), &in_zone(9, 0)), Admission::Now);
+        // It is noon in Greenwich, and the next day in Auckland; Tokyo's midnight is three hours off.
+        for hours in [9, 0, -8, 13] {
+            let answer = ledger.admit(2, Amount::request(1), &in_zone(hours, SECOND));
+            let until = in_zone(hours, SECOND).day.ends - now(SECOND).wall;
+            let until = Mono(SECOND).plus(until.to_std().expect("ahead"));
+            assert_eq!(answer, Admission::NotBefore(Wait { limit: LimitName::TokensPerDay, until }), "{hours}");
+        }
+        let midnight = 3 * 3_600 * SECOND;
+        assert_eq!(ledger.used(&in_zone(0, midnight)).day, Amount::request(100));
+        assert_eq!(ledger.admit(3, Amount::request(60), &in_zone(9, midnight)), Admission::Now);
+        assert_eq!(ledger.used(&in_zone(0, midnight)).day, Amount { tokens: 160, requests: 2 });
+    }
+
+    #[test]
+    fn what_a_clock_that_was_years_ahead_has_noted_is_over_in_two_days() {
+        const DAY: u64 = 86_400 * SECOND;
+        let mut ledger = Ledger::new(Limits { tokens_per_day: Some(100), ..Limits::default() });
+        assert_eq!(ledger.admit(1, Amount::request(70), &shows(0, 100 * DAY)), Admission::Now);
+        // It is set right: what was used is used, today and tomorrow.
+        assert!(matches!(ledger.admit(2, Amount::request(31), &now(1)), Admission::NotBefore(_)));
+        assert_eq!(ledger.admit(2, Amount::request(30), &now(1)), Admission::Now);
+        assert_eq!(ledger.used(&now(DAY)).day, Amount::request(70));
+        assert_eq!(ledger.used(&now(2 * DAY)).day, Amount::default());
+    }
+
+    #[test]
+    fn numbers_that_replace_a_day_s_are_no_less_for_what_was_in_flight() {
+        let mut ledger = Ledger::new(Limits::default());
+        let _ = ledger.admit(1, Amount::request(60), &now(0));
+        let later = 3_600 * SECOND;
+        ledger.replace_day(Amount { tokens: 20, requests: 3 }, &now(later));
+        for (tokens, day) in [(10, 20), (90, 50)] {
+            let settled = Settled { reserved: 60, used: Amount::request(tokens), heard: Mono(later) };
+            ledger.settle(1, Mono(0), Quarter::of(now(0).wall), settled);
+            assert_eq!(ledger.used(&now(later)).day, Amount { tokens: day, requests: 3 });
+        }
     }
 
     #[test]
     fn a_share_of_the_day_pauses_until_midnight() {
         let limits = Limits { tokens_per_day: Some(100), day_share_ppm: 800_000, ..Limits::default() };
-        let mut ledger = ledger(limits);
+        let mut ledger = Ledger::new(limits);
         let wait = Wait { limit: LimitName::TokensPerDay, until: Mono(12 * 3600 * SECOND) };
         assert_eq!(ledger.admit(1, Amount::request(79), &now(0)), Admission::Now);
         assert_eq!(ledger.admit(2, Amount::request(2), &now(1)), Admission::NotBefore(wait));
@@ -389,11 +469,16 @@ mod tests {
 
     #[test]
     fn the_window_is_told_in_the_order_of_admission() {
-        let mut ledger = ledger(limits(100, 10));
+        let mut ledger = Ledger::new(limits(100, 10));
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(2, Amount::request(30), &now(SECOND));
         ledger.enter(Entry::settled(3, Mono(7), Amount { tokens: 5, requests: 2 }));
-        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) });
+        ledger.settle(
+            1,
+            Mono(0),
+            Quarter::of(now(0).wall),
+            Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) },
+        );
         let expected =
             [(0, Amount::request(10)), (7, Amount { tokens: 5, requests: 2 }), (SECOND, Amount::request(30))];
         assert_eq!(ledger.recent().collect::<Vec<_>>(), expected.map(|(at, amount)| (Mono(at), amount)));
@@ -403,10 +488,15 @@ mod tests {
 
     #[test]
     fn settling_frees_what_was_not_used() {
-        let mut ledger = ledger(limits(100, 10));
+        let mut ledger = Ledger::new(limits(100, 10));
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(1, Amount::request(40), &now(0));
-        ledger.settle(1, Mono(0), now(0).day.date, Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) });
+        ledger.settle(
+            1,
+            Mono(0),
+            Quarter::of(now(0).wall),
+            Settled { reserved: 60, used: Amount::request(10), heard: Mono(1) },
+        );
         assert_eq!(ledger.used(&now(1)).minute, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.used(&now(1)).day, Amount { tokens: 50, requests: 2 });
         assert_eq!(ledger.admit(2, Amount::request(50), &now(1)), Admission::Now);
@@ -415,11 +505,11 @@ mod tests {
     #[test]
     fn what_never_left_gives_its_request_back_too() {
         let limits = Limits { requests_per_day: Some(2), ..limits(100, 2) };
-        let mut ledger = ledger(limits);
+        let mut ledger = Ledger::new(limits);
         let _ = ledger.admit(1, Amount::request(60), &now(0));
         let _ = ledger.admit(1, Amount::request(40), &now(0));
         let unsent = Settled { reserved: 60, used: Amount::default(), heard: Mono(1) };
-        ledger.settle(1, Mono(0), now(0).day.date, unsent);
+        ledger.settle(1, Mono(0), Quarter::of(now(0).wall), unsent);
         let used = ledger.used(&now(1));
         assert_eq!((used.minute, used.day), (Amount::request(40), Amount::request(40)));
         assert_eq!(ledger.admit(2, Amount::request(60), &now(1)), Admission::Now);
@@ -434,7 +524,7 @@ mod tests {
         ) {
             let limits = Limits { window: Duration::from_millis(640), ..limits(tokens, requests) };
             let (window, guard) = (limits.window, nanos(limits.guard()));
-            let mut ledger = ledger(limits);
+            let mut ledger = Ledger::new(limits);
             let mut admitted: Vec<(u64, Amount)> = Vec::new();
             let mut at = 0;
             for (id, (pause, ask, share, heard)) in asks.into_iter().enumerate() {
@@ -452,7 +542,7 @@ mod tests {
                         prop_assert!(fits(&admitted, at), "over the limit at {at}");
                         // Settled at or below the reservation, as an answer within its estimate is.
                         let used = ask * share / 100;
-                        ledger.settle(id, Mono(at), now(at).day.date, Settled { reserved: ask, used: Amount::request(used), heard: Mono(at + heard) });
+                        ledger.settle(id, Mono(at), Quarter::of(now(at).wall), Settled { reserved: ask, used: Amount::request(used), heard: Mono(at + heard) });
                         admitted.push((at + heard.min(guard), Amount::request(used)));
                     }
                     Admission::NotBefore(wait) => {

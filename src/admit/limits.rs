@@ -18,9 +18,9 @@ pub struct Limits {
     pub tokens_per_minute: Option<u64>,
     /// Requests in a window.
     pub requests_per_minute: Option<u64>,
-    /// Input and output tokens in a local day.
+    /// Input and output tokens in a day.
     pub tokens_per_day: Option<u64>,
-    /// Requests in a local day.
+    /// Requests in a day.
     pub requests_per_day: Option<u64>,
     /// Input tokens of one batch.
     pub tokens_per_batch: Option<u64>,
@@ -74,7 +74,7 @@ impl Limits {
         }
     }
 
-    /// The most that is admitted in a local day: the day's limit of this name, or its share where one is set; at least 1. `None` where there is no
+    /// The most that is admitted in a day: the day's limit of this name, or its share where one is set; at least 1. `None` where there is no
     /// such limit, and where the name is not a day's.
     #[must_use]
     pub fn day_most(&self, name: LimitName) -> Option<u64> {
@@ -150,7 +150,7 @@ impl LimitName {
         }
     }
 
-    /// Whether the limit is one of a local day.
+    /// Whether the limit is one of a day.
     #[must_use]
     pub fn is_daily(self) -> bool {
         matches!(self, Self::TokensPerDay | Self::RequestsPerDay)

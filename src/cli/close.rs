@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::run::Run;
 use super::{Exit, print};
-use crate::admit::limits::Limits;
+use crate::config::Settings;
 use crate::plan::Plan;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::summary::{Summary, Tally};
+use crate::report::wording::midnight;
 use crate::run::Ending;
 use crate::send::classify::RunStop;
 
@@ -32,7 +33,7 @@ impl Run<'_> {
             cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
             seconds: self.started.until(self.clock.mono()).as_secs_f64(),
             exit_code: exit.code(),
-            stopped_by: stopped_by(ending, &self.prepared.settings.limits),
+            stopped_by: stopped_by(ending, &self.prepared.settings),
         };
         if ran && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now()) {
             self.warning(error.to_string());
@@ -59,7 +60,7 @@ impl Run<'_> {
 }
 
 /// Why a run ended early, and what to do.
-fn stopped_by(ending: &Ending, limits: &Limits) -> Option<String> {
+fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
     match ending {
         Ending::Complete => None,
         Ending::Stopped { stop, class, message } => {
@@ -74,7 +75,10 @@ fn stopped_by(ending: &Ending, limits: &Limits) -> Option<String> {
             ))
         }
         Ending::Deadline => Some("the time of --until or --for is over; run again to go on".to_owned()),
-        Ending::DayLimit => Some(format!("a day limit is reached{}; run again after midnight", limits.share())),
+        Ending::DayLimit => {
+            let (share, midnight) = (settings.limits.share(), midnight(settings.day));
+            Some(format!("a day limit is reached{share}; run again after {midnight}"))
+        }
         Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
     }

@@ -9,7 +9,6 @@ use super::args::{LimitsAction, LimitsArgs};
 use super::prepare::Prepared;
 use super::{Exit, Failure, json_line, print};
 use crate::admit::hint::LearnedLimit;
-use crate::clock::Clock;
 use crate::config::Environment;
 use crate::record::Endpoint;
 use crate::record::sqlite::{SqliteStore, state_file};
@@ -50,7 +49,7 @@ pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exi
 
 /// What is known of `endpoint`, or of all where it is `None`.
 fn known(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<Vec<Known>, Failure> {
-    let (settings, clock) = (&prepared.settings, Clock);
+    let (settings, clock) = (&prepared.settings, prepared.clock());
     let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &clock.now())?;
     let Some(store) = store else { return Ok(Vec::new()) };
     let known = match endpoint {
@@ -81,7 +80,7 @@ fn text(known: &[Known], endpoint: Option<&Endpoint>) -> String {
 
 /// Forgets it, and says how many limits that were.
 fn forget(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<usize, Failure> {
-    let (settings, clock) = (&prepared.settings, Clock);
+    let (settings, clock) = (&prepared.settings, prepared.clock());
     // Where there is no state, none is made.
     if !state_file(&settings.ledger).exists() {
         return Ok(0);

@@ -11,7 +11,7 @@ use super::prepare::Prepared;
 use super::{Exit, Failure, json_line, print};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::{LimitName, Limits};
-use crate::clock::{Clock, Day, Now};
+use crate::clock::{DayZone, Now};
 use crate::config::{Environment, OnDayLimit};
 use crate::model::{PromptId, Usage};
 use crate::plan::forecast::{Forecast, forecast};
@@ -23,6 +23,7 @@ use crate::record::ledger_of_face;
 use crate::record::sqlite::{Found, SqliteStore};
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::terminal::tell;
+use crate::report::wording::midnight;
 use crate::run::{Job, OutputEstimate};
 
 /// What a plan says; its JSON is one line.
@@ -73,9 +74,9 @@ struct Line {
 
 /// Says what a run would do.
 pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let clock = Clock;
     let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
     let scan = prepared.scan()?;
+    let clock = prepared.clock();
     let now = clock.now();
     let settings = &prepared.settings;
     let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
@@ -129,7 +130,7 @@ impl Report {
         let jobs: Vec<&Job> = plan.sendable().collect();
         let reserved = || jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
         let ends = settings.on_day_limit == OnDayLimit::Exit;
-        let day_of = |wall| Day::of(wall, &Local);
+        let day_of = |wall| settings.day.day_of(wall);
         // How long it takes is told with a day's limit waited for, also where the run would end there.
         let within = deadline.map(|deadline| {
             let forecast = forecast(ledger.clone(), reserved(), now, day_of, false);
@@ -214,13 +215,13 @@ impl Report {
                 (None, true) => "cost:   none, the server is on this machine".to_owned(),
                 (None, false) => format!("cost:   not known, {} is in no price table", settings.template.model),
             });
-            lines.push(self.timing(now));
+            lines.push(self.timing(now, settings.day));
             lines.extend(self.within.as_ref().map(|within| needs(within, &settings.limits)));
         }
         lines.join("\n") + "\n"
     }
 
-    fn timing(&self, now: &Now) -> String {
+    fn timing(&self, now: &Now, day: DayZone) -> String {
         let last = std::time::Duration::from_secs_f64(self.last_request_in_seconds);
         let end = (now.wall + chrono::TimeDelta::from_std(last).unwrap_or_default())
             .with_timezone(&Local)
@@ -232,8 +233,9 @@ impl Report {
         };
         match self.waits_for {
             None if self.left_pending_by_day_limit > 0 => format!(
-                "time:   a day limit leaves {} pending until midnight; the others leave at once",
-                count(self.left_pending_by_day_limit as u64)
+                "time:   a day limit leaves {} pending until {}; the others leave at once",
+                count(self.left_pending_by_day_limit as u64),
+                midnight(day)
             ),
             None => "time:   no limit binds, all requests leave at once".to_owned(),
             Some(limit) => format!(

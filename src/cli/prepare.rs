@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::Failure;
 use super::args::SettingsArgs;
+use crate::clock::Clock;
 use crate::config::{Environment, Settings, load, needs_key};
 use crate::count::{Tokenizer, context_window};
 use crate::model::{PromptId, Secret};
@@ -36,6 +37,11 @@ impl Prepared {
         // The key is never shown to the stand-in.
         let key = loaded.key.map(|(key, _)| key).filter(|_| !offline);
         Ok(Self { settings: loaded.settings, key, warnings: loaded.warnings, rehearsal: offline })
+    }
+
+    /// The clocks, with the days of the settings.
+    pub(super) fn clock(&self) -> Clock {
+        Clock { day: self.settings.day }
     }
 
     /// Lists the prompts, and adds to the warnings what a person should know of the folder.

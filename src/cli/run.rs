@@ -35,9 +35,9 @@ const OTHER_FILES: usize = 64;
 
 /// Runs the prompts.
 pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let clock = Clock;
-    let started = clock.mono();
+    let started = Clock::default().mono();
     let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
+    let clock = prepared.clock();
     start_log(args.verbose);
     let deadline = ends_at(args.until.as_deref(), args.run_for, &clock.now(), &Local)?;
     let terminal = Terminal::new(args.verbosity(), std::io::stderr().is_terminal(), prepared.settings.limits, clock);

@@ -12,7 +12,7 @@ use super::{Exit, Failure, json_line, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
-use crate::clock::{Clock, Now};
+use crate::clock::Now;
 use crate::config::Environment;
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{LastRun, SqliteStore};
@@ -68,8 +68,8 @@ struct Run {
 
 /// Says what is used up now.
 pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let clock = Clock;
     let prepared = Prepared::load(&args.from, false, environment)?;
+    let clock = prepared.clock();
     let settings = &prepared.settings;
     let now = clock.now();
     let mut report = Report { limits: Vec::new(), learned: Vec::new(), last_run: None, notes: Vec::new() };

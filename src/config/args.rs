@@ -74,6 +74,8 @@ fn flag(setting: &'static Setting) -> Arg {
     match setting.kind {
         // A number below 0 then gets our message, which says what is right, and not clap's about an unknown flag `-1`.
         Kind::Count | Kind::Number | Kind::Concurrency | Kind::Range => arg.allow_negative_numbers(true),
+        // An offset such as `-08:00` is no flag either.
+        Kind::Zone => arg.allow_hyphen_values(true),
         // Without the `=` the word behind `--split` would be taken for its value.
         Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::Path if setting.value_name == "DIR" => arg.value_hint(ValueHint::DirPath),
@@ -121,6 +123,7 @@ mod tests {
     #[test]
     fn numbers_below_zero_and_empty_texts_reach_our_checks() {
         assert_eq!(value(&["--temperature", "-1"], "request.temperature").as_deref(), Some("-1"));
+        assert_eq!(value(&["--day", "-08:00"], "limits.day").as_deref(), Some("-08:00"));
         assert_eq!(value(&["--system", ""], "request.system").as_deref(), Some(""));
         assert!(parse(&["--api-key", "x"]).is_err());
     }

@@ -24,6 +24,8 @@ pub enum Kind {
     Duration,
     /// `true` or `false`; the flag alone means `true`.
     Switch,
+    /// `local`, `utc`, or an offset from UTC.
+    Zone,
     /// Prompt numbers: `1-100`, `3,7-9`, `all`.
     Range,
     /// A word such as `auto`, or a number from 1.
@@ -242,7 +244,7 @@ pub const SETTINGS: &[Setting] = &[
         flag: "tokens-per-day",
         default: "5000000",
         value_name: "N",
-        help: "Tokens in a local day; 0: no limit",
+        help: "Tokens in a day; 0: no limit",
         kind: Kind::Count,
     },
     Setting {
@@ -250,8 +252,16 @@ pub const SETTINGS: &[Setting] = &[
         flag: "requests-per-day",
         default: "0",
         value_name: "N",
-        help: "Requests in a local day; 0: no limit",
+        help: "Requests in a day; 0: no limit",
         kind: Kind::Count,
+    },
+    Setting {
+        key: "limits.day",
+        flag: "day",
+        default: "local",
+        value_name: "ZONE",
+        help: "Whose midnight: `local`, `utc` or `-08:00`",
+        kind: Kind::Zone,
     },
     Setting {
         key: "limits.pause_at",

@@ -10,6 +10,7 @@ use super::layers::{Origin, Resolved, merge};
 use super::value::{self, Parsed, RawValue, unless_empty};
 use crate::admit::limits::Limits;
 use crate::admit::server::Pacing;
+use crate::clock::DayZone;
 use crate::model::{Api, RequestTemplate};
 pub use crate::model::{OnDayLimit, OnQuota};
 use crate::source::priority::Priorities;
@@ -75,6 +76,8 @@ pub struct Settings {
     pub attempts: u32,
     /// Timeouts of one request.
     pub timeouts: Timeouts,
+    /// Whose midnight ends a day.
+    pub day: DayZone,
     /// What happens at a day limit.
     pub on_day_limit: OnDayLimit,
     /// What happens when the account allows no more requests.
@@ -134,6 +137,7 @@ impl Settings {
             concurrency: resolved.get("limits.concurrency", concurrency)?,
             attempts: resolved.get("retry.attempts", attempts)?,
             timeouts: timeouts(resolved)?,
+            day: resolved.get("limits.day", value::day_zone)?,
             on_day_limit: resolved
                 .get("limits.on_day_limit", value::choice(&[("wait", OnDayLimit::Wait), ("exit", OnDayLimit::Exit)]))?,
             on_quota: resolved

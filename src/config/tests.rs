@@ -73,6 +73,7 @@ fn samples(setting: &Setting) -> [(String, String); 3] {
         (Kind::Choice, "api") => ["chat", "responses", "chat"].map(quoted),
         (Kind::Choice, "limits.on_quota") => ["wait", "stop", "wait"].map(quoted),
         (Kind::Choice, "limits.pacing") => ["burst", "smooth", "auto"].map(quoted),
+        (Kind::Zone, _) => ["utc", "+02:00", "-08:00"].map(quoted),
         (Kind::Choice, _) => ["wait", "exit", "wait"].map(quoted),
         (Kind::Priorities, _) => ["1-2=5", "3,5=-1;all=2", "7=0"].map(quoted),
         (Kind::Table, _) => [1, 2, 3].map(|seed| (format!("{{\"seed\":{seed}}}"), format!("{{ seed = {seed} }}"))),
@@ -180,6 +181,11 @@ fn values_of_the_wrong_form_name_origin_key_and_what_is_right() {
         ("limits.pause_at", "0", "over 0 and at most 1"),
         ("limits.pause_at", "1.01", "over 0 and at most 1"),
         ("limits.pause_at", "80%", "over 0 and at most 1"),
+        ("limits.day", "Europe/Berlin", "an offset from UTC such as `+02:00`"),
+        ("limits.day", "+2", "`-08:00`"),
+        ("limits.day", "+02:00x", "`-08:00`"),
+        ("limits.day", "+02:05", "`+05:45`"),
+        ("limits.day", "+14:15", "`local`, `utc`"),
         ("limits.on_quota", "exit", "`stop` or `wait`"),
         ("retry.quota_wait", "5", "with its unit"),
         ("report.usage_every", "often", "whole number"),
@@ -247,14 +253,20 @@ fn good_values_become_fields() {
         "promptmill.toml",
         "priorities = ['1-10=5', '7,9=-2']\n[request]\ntemperature = 1\n[request.extra]\nseed = 7\ntags = ['a', 1.5]\n[limits]\ntokens_per_minute = 1_000\nrequests_per_minute = 0\nconcurrency = 20\npause_at = 0.8\n[report]\nusage_every = 0\n",
     )]);
-    let flags =
-        [("base_url", "http://LOCALHOST:1/v1//"), ("limits.tokens_per_day", "2_000"), ("limits.window", "1m 30s")];
+    let flags = [
+        ("base_url", "http://LOCALHOST:1/v1//"),
+        ("limits.tokens_per_day", "2_000"),
+        ("limits.window", "1m 30s"),
+        ("limits.day", "-05:45"),
+    ];
     let settings = load_in(&dir, &flags, &[]).expect("good").settings;
     assert_eq!(settings.template.temperature, Some(1.0));
     assert_eq!(serde_json::Value::from(settings.template.extra), serde_json::json!({"seed": 7, "tags": ["a", 1.5]}));
     assert_eq!(settings.limits.tokens_per_minute, Some(1000));
     assert_eq!((settings.limits.requests_per_minute, settings.limits.tokens_per_day), (None, Some(2000)));
     assert_eq!(settings.limits.window, Duration::from_secs(90));
+    let offset = chrono::FixedOffset::west_opt(5 * 3_600 + 45 * 60).expect("an offset");
+    assert_eq!(settings.day, crate::clock::DayZone::Fixed(offset));
     assert_eq!(settings.concurrency, Concurrency::Fixed(NonZeroUsize::new(20).expect("20")));
     assert_eq!(settings.base_url, "http://LOCALHOST:1/v1");
     assert_eq!((settings.limits.day_share_ppm, settings.usage_every), (800_000, None));

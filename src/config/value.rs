@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use chrono::{FixedOffset, NaiveTime, Offset as _, Timelike as _, Utc};
 use serde_json::{Map, Value as Json};
 
 use crate::admit::limits::WHOLE_PPM;
+use crate::clock::DayZone;
 use crate::source::priority::{Priorities, SEPARATOR};
 use crate::source::range::Range;
 
@@ -168,6 +170,25 @@ pub fn switch(raw: &RawValue) -> Parsed<bool> {
         RawValue::Text(text) if matches!(text.trim(), "false" | "0") => Ok(false),
         _ => Err("write `true` or `false`, without quotes".to_owned()),
     }
+}
+
+/// Whose midnight ends a day: `local`, `utc`, or an offset in quarters of an hour, which is how midnights lie everywhere.
+pub fn day_zone(raw: &RawValue) -> Parsed<DayZone> {
+    let zone = match raw.as_text().unwrap_or_default().trim() {
+        "local" => Some(DayZone::Local),
+        "utc" => Some(DayZone::Fixed(Utc.fix())),
+        offset => utc_offset(offset).map(DayZone::Fixed),
+    };
+    zone.ok_or_else(|| "write `local`, `utc`, or an offset from UTC such as `+02:00`, `-08:00` or `+05:45`".to_owned())
+}
+
+/// `+05:45`, at the most 14 hours.
+fn utc_offset(text: &str) -> Option<FixedOffset> {
+    let (east, time) =
+        text.strip_prefix('+').map(|time| (1, time)).or(text.strip_prefix('-').map(|time| (-1, time)))?;
+    let seconds = NaiveTime::parse_from_str(time, "%H:%M").ok()?.num_seconds_from_midnight();
+    let seconds = i32::try_from(seconds).ok().filter(|seconds| *seconds <= 14 * 3_600 && seconds % 900 == 0)?;
+    FixedOffset::east_opt(east * seconds)
 }
 
 /// Prompt numbers.

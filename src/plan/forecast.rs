@@ -23,7 +23,7 @@ pub struct Forecast {
 
 /// Plays the requests with these reserved tokens forward from `now`, in order.
 ///
-/// Reservations stay as they are, so a run that needs less than expected ends earlier. `day_of` tells the local day of a moment.
+/// Reservations stay as they are, so a run that needs less than expected ends earlier. `day_of` tells the day of a moment.
 #[must_use]
 pub fn forecast(
     mut ledger: Ledger,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     fn play(limits: Limits, requests: usize, tokens: u64, ends: bool) -> Forecast {
-        let ledger = Ledger::new(limits, now().day.date);
+        let ledger = Ledger::new(limits);
         forecast(ledger, std::iter::repeat_n(tokens, requests), &now(), |wall| Day::of(wall, &Utc), ends)
     }
 

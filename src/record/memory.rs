@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::entry::{Known, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
-use crate::clock::{Mono, Now};
+use crate::clock::{Mono, Now, Quarter};
 use crate::model::{PromptId, Usage};
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
@@ -71,8 +71,8 @@ impl Store for MemoryStore {
             match self.ledger.admit(entry, Amount::request(claim.tokens), now) {
                 Admission::Now => {
                     self.step(claim.prompt, Step::Begin);
-                    let date = self.ledger.used(now).date;
-                    begun.admitted.push(Reservation { entry, at: now.mono, date, tokens: claim.tokens });
+                    let quarter = Quarter::of(now.wall);
+                    begun.admitted.push(Reservation { entry, at: now.mono, quarter, tokens: claim.tokens });
                 }
                 Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
                 Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),
@@ -88,7 +88,7 @@ impl Store for MemoryStore {
         for Finished { prompt, fingerprint, settled, ended } in finished {
             if let Some(Settlement { reservation, used, heard }) = settled {
                 let settled = Settled { reserved: reservation.tokens, used, heard };
-                self.ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
+                self.ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
             }
             let (step, status, bytes, usage) = match ended {
                 Ended::Done { usage, bytes, .. } => (Step::Done, Status::Done, bytes, usage),

@@ -14,10 +14,8 @@ mod usage_file;
 pub use endpoint::{Endpoint, endpoint};
 pub use usage_file::{FaceFound, UsageFileError, ledger_of_face};
 
-use chrono::NaiveDate;
-
 use crate::admit::ledger::{Amount, TooLarge, Used, Wait};
-use crate::clock::{Mono, Now};
+use crate::clock::{Mono, Now, Quarter};
 use crate::model::{PromptId, Usage};
 use crate::send::answer::Finish;
 use entry::Fingerprint;
@@ -45,8 +43,8 @@ pub struct Reservation {
     pub(crate) entry: u64,
     /// When it was admitted.
     pub(crate) at: Mono,
-    /// The day it counts in.
-    pub(crate) date: NaiveDate,
+    /// The quarter of an hour whose day it counts in.
+    pub(crate) quarter: Quarter,
     /// Tokens reserved.
     pub(crate) tokens: u64,
 }

@@ -97,7 +97,7 @@ impl SqliteStore {
         let day = day_tokens(&face, now);
         let new = (face.minute, day) != (used.minute, used.day.tokens);
         if new {
-            self.replace_used(face.minute, edited_at(&metadata, now), (now.day.date, day), false, now)?;
+            self.replace_used(face.minute, edited_at(&metadata, now), day, false, now)?;
         }
         // An edit is taken once: taken again, it would undo what was used since. Dies before this: it is taken again by the next start.
         self.remember_face(&text, FileIdentity::of(&metadata))?;
@@ -171,7 +171,7 @@ impl SqliteStore {
         } else {
             None
         };
-        self.replace_used(Amount::default(), now.mono, (now.day.date, 0), true, now)?;
+        self.replace_used(Amount::default(), now.mono, 0, true, now)?;
         self.write_face(now)?;
         sync_folder(folder_of(&path)).map_err(unwritable)?;
         Ok(kept)
@@ -210,7 +210,7 @@ impl SqliteStore {
 
 /// The ledger that an edited `usage.md` alone tells of: for a look where there is no state yet.
 pub fn ledger_of_face(path: &Path, limits: Limits, now: &Now) -> Result<Ledger, UsageFileError> {
-    let mut ledger = Ledger::new(limits, now.day.date);
+    let mut ledger = Ledger::new(limits);
     let read = || Ok::<_, Unread>((text_of(path)?, fs::metadata(path)?));
     match read() {
         Ok((text, metadata)) => {
@@ -232,7 +232,7 @@ fn text_of(path: &Path) -> Result<String, Unread> {
 fn take_in(ledger: &mut Ledger, face: &Face, metadata: &fs::Metadata, now: &Now) {
     ledger.clear_window();
     ledger.enter(Entry::settled(0, edited_at(metadata, now), face.minute));
-    ledger.set_day(now.day.date, Amount { tokens: day_tokens(face, now), requests: face.minute.requests });
+    ledger.replace_day(Amount { tokens: day_tokens(face, now), requests: face.minute.requests }, now);
 }
 
 /// When the file was last changed, on the steady clock; at most a day ago.

@@ -160,9 +160,9 @@ pub enum Event {
         tokens_within_min: u64,
         /// Requests in the window that ends now.
         requests_within_min: u64,
-        /// Tokens in the local day.
+        /// Tokens in the day.
         tokens_within_day: u64,
-        /// Requests in the local day.
+        /// Requests in the day.
         requests_within_day: u64,
     },
     /// Nothing more is sent before a moment.

@@ -11,6 +11,7 @@ use super::format::{count, counted, span};
 use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
+use crate::clock::DayZone;
 use crate::run::Cause;
 use crate::send::answer::Finish;
 
@@ -155,6 +156,16 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
     }
 }
 
+/// The end of a day: `midnight`, and whose where that is not the machine's.
+#[must_use]
+pub fn midnight(day: DayZone) -> String {
+    match day {
+        DayZone::Local => "midnight".to_owned(),
+        DayZone::Fixed(offset) if offset.local_minus_utc() == 0 => "midnight UTC".to_owned(),
+        DayZone::Fixed(offset) => format!("midnight at {offset}"),
+    }
+}
+
 /// Whether a limit of the server lets less through than the one that is set beside it.
 fn is_stricter(limit: &LearnedLimit, limits: &Limits) -> bool {
     let daily = is_daily(limit.window);
@@ -231,6 +242,13 @@ mod tests {
         let share = Limits { day_share_ppm: 800_000, ..Limits::default() };
         let what = wait_for_what(&WaitFor::Limit(LimitName::TokensPerDay), &share, now());
         assert_eq!(what, "tokens_per_day of 5,000,000 (paused at 80 %)");
+    }
+
+    #[test]
+    fn midnight_says_whose_it_is() {
+        let fixed = |hours: i32| DayZone::Fixed(chrono::FixedOffset::east_opt(hours * 3_600).expect("an offset"));
+        let told = [DayZone::Local, fixed(0), fixed(-8)].map(midnight);
+        assert_eq!(told, ["midnight", "midnight UTC", "midnight at -08:00"]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
         limits,
     };
     let mut now = Mono(0);
-    let mut store = MemoryStore::new(Ledger::new(limits, at(now).day.date));
+    let mut store = MemoryStore::new(Ledger::new(limits));
     let server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(now));
     let jobs = sizes.iter().enumerate().map(job).collect();
     let mut machine = Machine::new(jobs, rules, OutputEstimate::default(), server, 1);

@@ -71,7 +71,7 @@ pub(super) struct Verdict {
 
 impl Shared {
     pub(super) fn new(options: Options, sink: Option<Sink>) -> Self {
-        let now = Clock.now();
+        let now = Clock::default().now();
         let mut limiter = Limiter::default();
         limiter.set(&options.limits(Duration::ZERO), 0);
         let state = State {
@@ -193,7 +193,7 @@ impl Shared {
     }
 
     fn elapsed(&self) -> Duration {
-        self.started.until(Clock.mono())
+        self.started.until(Clock::default().mono())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use promptmill::admit::ledger::Amount;
 use promptmill::admit::limits::Limits;
 use promptmill::clock::{Now, nanos};
@@ -26,7 +26,8 @@ const INEXACT: u64 = 66_000_000_000;
 pub(crate) struct Request {
     pub(crate) prompt: u64,
     pub(crate) at: u64,
-    date: NaiveDate,
+    /// When it was admitted by the wall clock.
+    wall: DateTime<Utc>,
     reserved: u64,
     /// What it counts now: reserved, later settled.
     counted: Amount,
@@ -70,7 +71,8 @@ pub(crate) struct Laws {
     pub(crate) requests: Vec<Request>,
     /// The request of a prompt that is not settled.
     open: BTreeMap<u64, usize>,
-    date: NaiveDate,
+    /// Whether the wall clock was ever more than a day ahead of itself.
+    far_ahead: bool,
     turns: BTreeMap<u64, Turn>,
     /// Prompts whose answer is durable.
     paid: BTreeSet<u64>,
@@ -87,7 +89,7 @@ pub(crate) struct Laws {
 }
 
 impl Laws {
-    pub(crate) fn new(seed: u64, limits: Limits, rules: &Rules, wall_steps: bool, date: NaiveDate) -> Self {
+    pub(crate) fn new(seed: u64, limits: Limits, rules: &Rules, wall_steps: bool) -> Self {
         Self {
             seed,
             limits,
@@ -96,7 +98,7 @@ impl Laws {
             wall_steps,
             requests: Vec::new(),
             open: BTreeMap::new(),
-            date,
+            far_ahead: false,
             turns: BTreeMap::new(),
             paid: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -116,9 +118,9 @@ impl Laws {
         }
     }
 
-    /// Whether one request of `tokens` fits at `mono`, by the list of what was admitted and nothing else; `late` is where all of it has used the whole
-    /// guard to arrive, as requests do that are counted together with one that has not been heard of.
-    fn fits(&self, tokens: u64, mono: u64, date: NaiveDate, late: bool) -> bool {
+    /// Whether one request of `tokens` fits at `mono`, in the day of `now`, by the list of what was admitted and nothing else; `late` is where all of
+    /// it has used the whole guard to arrive, as requests do that are counted together with one that has not been heard of.
+    fn fits(&self, tokens: u64, mono: u64, now: &Now, late: bool) -> bool {
         let (window, span) = (nanos(self.limits.window), nanos(self.limits.span()));
         let near = self.requests.iter().rev().take_while(|request| request.at + span > mono);
         let window = near.filter(|request| late || request.arriving + window > mono);
@@ -133,25 +135,40 @@ impl Laws {
         if self.limits.tokens_per_day.is_none() && self.limits.requests_per_day.is_none() {
             return true;
         }
-        let of_day = self.requests.iter().rev().filter(|request| request.date == date);
-        let day =
-            of_day.fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
+        let day = self
+            .of_day(now)
+            .fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
         below(day, self.limits.tokens_per_day, self.limits.requests_per_day)
+    }
+
+    /// What the day of `now` has used: all that was admitted since it began, by the wall clock as it was then, which may have gone back since.
+    fn of_day(&self, now: &Now) -> impl Iterator<Item = &Request> {
+        let starts = now.day.starts;
+        self.requests.iter().filter(move |request| request.wall >= starts)
+    }
+
+    /// A clock that was more than a day ahead was wrong: what it noted is of tomorrow at the latest.
+    fn correct(&mut self, now: &Now) {
+        let latest = now.wall + TimeDelta::days(1);
+        for request in self.requests.iter_mut().filter(|request| request.wall > latest) {
+            request.wall = latest;
+            self.far_ahead = true;
+        }
     }
 
     /// Law 1: never over. Every admission fits by the judge's own books.
     pub(crate) fn admitted(&mut self, now: &Now, claim: &Claim) -> usize {
-        self.date = self.date.max(now.day.date);
-        let fits = self.fits(claim.tokens, now.mono.0, self.date, false);
+        self.correct(now);
+        let fits = self.fits(claim.tokens, now.mono.0, now, false);
         self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
         self.once(claim.prompt.0, now);
         self.refused = None;
-        let (reserved, date) = (claim.tokens, self.date);
+        let (reserved, wall) = (claim.tokens, now.wall);
         let (prompt, at) = (claim.prompt.0, now.mono.0);
         self.requests.push(Request {
             prompt,
             at,
-            date,
+            wall,
             reserved,
             counted: Amount::request(reserved),
             settled: false,
@@ -166,13 +183,13 @@ impl Laws {
 
     /// Law 2: never late. What is refused does not fit, and the wait that is named is the right one.
     pub(crate) fn refused(&mut self, now: &Now, claim: &Claim, refusal: &Refusal) {
-        self.date = self.date.max(now.day.date);
+        self.correct(now);
         self.refused = None;
         if let Refusal::NotBefore(wait) = refusal {
-            let fits = self.fits(claim.tokens, now.mono.0, self.date, true);
+            let fits = self.fits(claim.tokens, now.mono.0, now, true);
             self.demand(!fits, "2 (never late)", || format!("{claim:?} fits at {now:?}, and waits: {wait:?}"));
             if !wait.limit.is_daily() {
-                let early = self.fits(claim.tokens, wait.until.0 - 1, self.date, true);
+                let early = self.fits(claim.tokens, wait.until.0 - 1, now, true);
                 self.demand(!early, "2 (never late)", || format!("{claim:?} fits before {wait:?}"));
             }
             self.refused = Some((claim.tokens, wait.limit.is_daily()));
@@ -206,7 +223,7 @@ impl Laws {
         if daily && self.wall_steps {
             return;
         }
-        let fits = self.fits(tokens, to.mono.0, self.date.max(to.day.date), true);
+        let fits = self.fits(tokens, to.mono.0, to, true);
         self.demand(!fits, "2 (never late)", || format!("{tokens} tokens fit before {to:?}, and nobody asks"));
     }
 
@@ -430,26 +447,29 @@ impl Laws {
         }
     }
 
-    /// Law 4: usage never under-counts, and counts no request that never left. `day` is the ledger's day, which has nothing open.
-    pub(crate) fn counts(&mut self, date: NaiveDate, day: Amount) {
+    /// Law 4: usage never under-counts, and counts no request that never left. `day` is the ledger's use of the day of `now`, which has nothing open.
+    pub(crate) fn counts(&mut self, now: &Now, day: Amount) {
+        self.correct(now);
         let Amount { tokens: day_tokens, requests: day_requests } = day;
+        let date = now.day.date;
         let billed = |request: &Request| {
             if request.settled { request.billed } else { request.billed.min(request.reserved) }
         };
-        let of_day = || self.requests.iter().filter(|request| request.date == date);
         // An answer of unknown fate, or without a usage, counts as reserved, whatever the server billed beyond it.
         let billed: u64 =
-            of_day().map(|request| billed(request).min(request.counted.tokens.max(request.reserved))).sum();
-        let counted: u64 = of_day().map(|request| request.counted.tokens).sum();
+            self.of_day(now).map(|request| billed(request).min(request.counted.tokens.max(request.reserved))).sum();
+        let counted: u64 = self.of_day(now).map(|request| request.counted.tokens).sum();
         // Whether one that was begun before a crash has left is not known.
-        let requests = of_day().filter(|request| request.left || !request.settled).count() as u64;
+        let requests = self.of_day(now).filter(|request| request.left || !request.settled).count() as u64;
         self.demand(day_tokens >= billed, "4 (never under-counts)", || {
             format!("the ledger counts {day_tokens} on {date}, the server bills {billed}")
         });
-        self.demand(day_tokens == counted, "4 (never under-counts)", || {
+        // What was noted under a wrong date is not given back where it turns out to be less.
+        let more = self.far_ahead;
+        self.demand(day_tokens == counted || (more && day_tokens > counted), "4 (never under-counts)", || {
             format!("the ledger counts {day_tokens} on {date}, the judge {counted}")
         });
-        self.demand(day_requests == requests, "4 (never under-counts)", || {
+        self.demand(day_requests == requests || (more && day_requests > requests), "4 (never under-counts)", || {
             format!("the ledger counts {day_requests} requests on {date}, and {requests} have left")
         });
     }

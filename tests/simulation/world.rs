@@ -163,7 +163,6 @@ impl World {
         let Setting { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, mut random } =
             setting;
         let limits = rules.limits;
-        let date = Day::of(start, &zone).date;
         let server = Server::new(manner, random.u64(..));
         let mut world = Self {
             trace,
@@ -174,11 +173,11 @@ impl World {
             mono,
             due: BinaryHeap::new(),
             order: 0,
-            store: MemoryStore::new(Ledger::new(limits, date)),
+            store: MemoryStore::new(Ledger::new(limits)),
             outputs: BTreeMap::new(),
             adopted: BTreeSet::new(),
             server,
-            laws: Laws::new(seed, limits, &rules, wall_steps, date),
+            laws: Laws::new(seed, limits, &rules, wall_steps),
             machine: None,
             run: 0,
             wake: 0,
@@ -682,7 +681,7 @@ impl World {
             }
         }
         if let Ok(used) = self.store.used(&now) {
-            self.laws.counts(used.date, used.day);
+            self.laws.counts(&now, used.day);
         }
         let fits_reservation = self.rules.max_output_tokens.is_some();
         if self.case.tame && fits_reservation {

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
 use super::super::entry::{Fingerprint, Known, Status, Step, next_status};
-use super::{SqliteStore, illegal, signed, unsigned};
+use super::{SqliteStore, day, illegal, signed, unsigned};
 use crate::clock::Now;
 use crate::model::{PromptId, Usage};
 
@@ -163,7 +163,9 @@ impl SqliteStore {
                 "INSERT INTO runs (outputs, model, rehearsal, pid, started_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![info.outputs, info.model, info.rehearsal, info.pid, now.wall.timestamp_millis()],
             )?;
-            Ok(transaction.last_insert_rowid())
+            let run = transaction.last_insert_rowid();
+            day::forget_old(transaction)?;
+            Ok(run)
         })?;
         self.run = Some(run);
         Ok(())

@@ -3,6 +3,7 @@
 //! The file lies in `.promptmill/` beside `usage.md`. Each write is one `BEGIN IMMEDIATE` transaction, so that two processes never decide on the same room;
 //! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
 
+mod day;
 mod history;
 mod journal;
 mod learned;
@@ -12,17 +13,17 @@ mod schema;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 pub use journal::{Found, KeptAnswer, LastRun, LostRequest, RunInfo};
 
 use super::entry::{IllegalStep, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
-use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used};
+use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::admit::limits::Limits;
 use crate::atomic::folder_of;
-use crate::clock::{Mono, Now, nanos};
+use crate::clock::{Mono, Now, Quarter, nanos};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -32,11 +33,7 @@ pub struct SqliteStore {
     ledger_file: PathBuf,
     boot: String,
     ledger: Ledger,
-    /// Changes of `ledger` up to this one are in memory.
-    seen_rev: i64,
-    seen_epoch: i64,
-    /// `SQLite`'s own count of other connections' commits; unchanged means that nothing is to be read.
-    seen_version: Option<i64>,
+    seen: Seen,
     run: Option<i64>,
 }
 
@@ -63,7 +60,7 @@ impl SqliteStore {
         }
         private::tighten(folder, &path);
         let connection = schema::open(&path)?;
-        let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
+        let mut store = Self::on(connection, path, ledger_file, limits, boot);
         store.read(now)?;
         Ok(store)
     }
@@ -77,21 +74,19 @@ impl SqliteStore {
     ) -> Result<Option<Self>, StoreError> {
         let path = state_file(ledger_file);
         let Some(connection) = schema::open_to_read(&path)? else { return Ok(None) };
-        let mut store = Self::on(connection, path, ledger_file, limits, boot, now);
+        let mut store = Self::on(connection, path, ledger_file, limits, boot);
         store.read(now)?;
         Ok(Some(store))
     }
 
-    fn on(connection: Connection, path: PathBuf, ledger_file: &Path, limits: Limits, boot: String, now: &Now) -> Self {
+    fn on(connection: Connection, path: PathBuf, ledger_file: &Path, limits: Limits, boot: String) -> Self {
         Self {
             connection,
             path,
             ledger_file: ledger_file.to_owned(),
             boot,
-            ledger: Ledger::new(limits, now.day.date),
-            seen_rev: 0,
-            seen_epoch: 0,
-            seen_version: None,
+            ledger: Ledger::new(limits),
+            seen: Seen::default(),
             run: None,
         }
     }
@@ -104,17 +99,17 @@ impl SqliteStore {
 
     /// Replaces all that is used up by the amounts given: a person's edit of `usage.md`, or a fresh start. The window's amount counts from `at`.
     ///
-    /// The day's requests do not stand in `usage.md`: an edit leaves them as they are, a `fresh` start empties them too.
+    /// The day's requests do not stand in `usage.md`: an edit leaves them as they are, a `fresh` start empties them too, and all other days.
     pub(super) fn replace_used(
         &mut self,
         minute: Amount,
         at: Mono,
-        day: (NaiveDate, u64),
+        day_tokens: u64,
         fresh: bool,
         now: &Now,
     ) -> Result<(), StoreError> {
         let boot = self.boot.clone();
-        self.write(&|| *now, |transaction, _, now| {
+        self.write(&|| *now, |transaction, ledger, now| {
             transaction.execute("DELETE FROM ledger", [])?;
             // Reservations up to here are no part of the new amounts.
             transaction.execute(
@@ -130,12 +125,10 @@ impl SqliteStore {
                     params![signed(at.0), boot, wall_ms, signed(minute.tokens), signed(minute.requests), rev],
                 )?;
             }
-            let (date, tokens) = day;
-            transaction.execute(
-                "INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = ?2, requests = CASE WHEN ?4 THEN ?3 ELSE max(requests, ?3) END",
-                params![date.to_string(), signed(tokens), signed(minute.requests), fresh],
-            )?;
-            Ok(())
+            let requests = if fresh { 0 } else { ledger.used(now).day.requests }.max(minute.requests);
+            let from = if fresh { i64::MIN } else { Quarter::of(now.day.starts).0 };
+            transaction.execute("DELETE FROM quarters WHERE quarter >= ?1", [from])?;
+            day::add(transaction, Quarter::of(now.wall), Amount { tokens: day_tokens, requests })
         })?;
         self.read(now)
     }
@@ -148,15 +141,14 @@ impl SqliteStore {
         now: &dyn Fn() -> Now,
         work: impl FnOnce(&Transaction<'_>, &mut Ledger, &Now) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let Self { connection, ledger, boot, seen_rev, seen_epoch, seen_version, path, .. } = self;
+        let Self { connection, ledger, boot, seen, path, .. } = self;
         let run = || -> rusqlite::Result<T> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let now = now();
-            let mut seen = Seen { rev: seen_rev, epoch: seen_epoch, version: seen_version };
-            read_changes(&transaction, ledger, boot, &mut seen, &now)?;
+            read_changes(&transaction, ledger, boot, seen, &now)?;
             let result = work(&transaction, ledger, &now)?;
             // What is written here is in memory already.
-            *seen_rev = transaction.query_row("SELECT value FROM counters WHERE name = 'rev'", [], |row| row.get(0))?;
+            seen.rev = transaction.query_row("SELECT value FROM counters WHERE name = 'rev'", [], |row| row.get(0))?;
             transaction.commit()?;
             Ok(result)
         };
@@ -165,11 +157,10 @@ impl SqliteStore {
 
     /// Reads what others wrote.
     fn read(&mut self, now: &Now) -> Result<(), StoreError> {
-        let Self { connection, ledger, boot, seen_rev, seen_epoch, seen_version, path, .. } = self;
+        let Self { connection, ledger, boot, seen, path, .. } = self;
         let mut run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
-            let mut seen = Seen { rev: seen_rev, epoch: seen_epoch, version: seen_version };
-            read_changes(&transaction, ledger, boot, &mut seen, now)
+            read_changes(&transaction, ledger, boot, seen, now)
         };
         run().map_err(|source| StoreError::Database { path: path.clone(), source })
     }
@@ -205,7 +196,8 @@ impl Store for SqliteStore {
             let wall_ms = now.wall.timestamp_millis();
             let mut begun = Begun { admitted: Vec::new(), refused: None };
             let entry = last_entry(transaction)? + 1;
-            let date = ledger.used(now).date;
+            let quarter = Quarter::of(now.wall);
+            day::correct(transaction, latest_quarter(now))?;
             let mut total = Amount::default();
             let mut journal = transaction.prepare_cached(
                 "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, begun_ms)
@@ -222,7 +214,7 @@ impl Store for SqliteStore {
                         ])?;
                         total.tokens += claim.tokens;
                         total.requests += 1;
-                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, date, tokens: claim.tokens });
+                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens: claim.tokens });
                     }
                     Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
                     Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),
@@ -236,9 +228,7 @@ impl Store for SqliteStore {
                 transaction.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?2)")?.execute(params![
                     entry, signed(now.mono.0), boot, wall_ms, signed(total.tokens), signed(total.requests), rev
                 ])?;
-                transaction
-                    .prepare_cached("INSERT INTO days VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = tokens + ?2, requests = requests + ?3")?
-                    .execute(params![date.to_string(), signed(total.tokens), signed(total.requests)])?;
+                day::add(transaction, quarter, total)?;
                 // Entries that have left every window are of no use; twice the span leaves those be whom another process still settles.
                 // Those of this boot are as old as the steady clock says, wherever the wall clock was set.
                 let old_ms = (2 * span_ms).max(3_600_000);
@@ -256,18 +246,25 @@ impl Store for SqliteStore {
         let run = self.run;
         let wall_ms = now.wall.timestamp_millis();
         self.write(&|| *now, |transaction, ledger, _| {
-            let mut entries: BTreeMap<(u64, NaiveDate), Change> = BTreeMap::new();
+            let mut entries: BTreeMap<(u64, Quarter), Change> = BTreeMap::new();
             let mut journal = transaction.prepare_cached(
                 "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
                  VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
                  ON CONFLICT DO UPDATE SET status = ?4, input_tokens = CASE WHEN ?5 > 0 THEN ?5 ELSE input_tokens END, output_tokens = ?6,
                  bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
             )?;
+            let replaced: Option<i64> = transaction
+                .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
             for Finished { prompt, fingerprint, settled, ended } in finished {
                 if let Some(Settlement { reservation, used, heard }) = settled {
+                    // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
+                    let is_replaced = Some(signed(reservation.entry)) <= replaced;
+                    let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
                     let settled = Settled { reserved: reservation.tokens, used, heard };
-                    ledger.settle(reservation.entry, reservation.at, reservation.date, settled);
-                    let change = entries.entry((reservation.entry, reservation.date)).or_default();
+                    ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
+                    let change = entries.entry((reservation.entry, reservation.quarter)).or_default();
                     change.tokens += signed(used.tokens) - signed(reservation.tokens);
                     change.requests += signed(used.requests) - 1;
                     change.settled += 1;
@@ -289,20 +286,11 @@ impl Store for SqliteStore {
                     "UPDATE ledger SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0), rev = ?4, open = max(open - ?5, 0),
                      heard = max(heard, ?6) WHERE id = ?1",
                 )?;
-                let replaced: Option<i64> = transaction
-                    .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
-                    .query_row([], |row| row.get(0))
-                    .optional()?;
-                for ((entry, date), change) in entries {
+                for ((entry, quarter), change) in entries {
                     let entry = signed(entry);
                     settle.execute(params![entry, change.tokens, change.requests, rev, change.settled, signed(change.heard.0)])?;
-                    // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
-                    let least = if Some(entry) <= replaced { 0 } else { i64::MIN };
-                    transaction
-                        .prepare_cached("UPDATE days SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0) WHERE date = ?1")?
-                        .execute(params![date.to_string(), change.tokens.max(least), change.requests.max(least)])?;
+                    day::settle(transaction, quarter, change.tokens, change.requests)?;
                 }
-                read_day(transaction, ledger)?;
             }
             Ok(())
         })
@@ -406,10 +394,15 @@ fn next(transaction: &Transaction<'_>, counter: &str) -> rusqlite::Result<i64> {
 }
 
 /// How far the memory has followed the file.
-struct Seen<'a> {
-    rev: &'a mut i64,
-    epoch: &'a mut i64,
-    version: &'a mut Option<i64>,
+#[derive(Debug, Default)]
+struct Seen {
+    /// Changes of `ledger` up to this one are in memory.
+    rev: i64,
+    epoch: i64,
+    /// `SQLite`'s own count of other connections' commits; unchanged means that nothing is to be read.
+    version: Option<i64>,
+    /// The first quarter of an hour that is in memory.
+    since: Option<Quarter>,
 }
 
 /// Brings the ledger in memory up to the file.
@@ -417,7 +410,7 @@ fn read_changes(
     transaction: &Transaction<'_>,
     ledger: &mut Ledger,
     boot: &str,
-    seen: &mut Seen<'_>,
+    seen: &mut Seen,
     now: &Now,
 ) -> rusqlite::Result<()> {
     let version: i64 = transaction.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
@@ -425,20 +418,21 @@ fn read_changes(
         transaction.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([name], |row| row.get(0))
     };
     let epoch = counter("epoch")?;
+    let day = Quarter::of(now.day.starts);
     // Our own commits leave SQLite's count alone.
-    if *seen.version == Some(version) && *seen.epoch == epoch && ledger.date() >= now.day.date {
+    if seen.version == Some(version) && seen.epoch == epoch && seen.since.is_some_and(|since| since <= day) {
         return Ok(());
     }
-    *seen.version = Some(version);
-    if *seen.epoch != epoch {
-        *seen.epoch = epoch;
-        *seen.rev = 0;
+    seen.version = Some(version);
+    if seen.epoch != epoch {
+        seen.epoch = epoch;
+        seen.rev = 0;
         ledger.clear_window();
     }
     let mut rows = transaction.prepare_cached(
         "SELECT id, at, boot, wall_ms, tokens, requests, rev, open, heard FROM ledger WHERE rev > ?1",
     )?;
-    let mut rows = rows.query([*seen.rev])?;
+    let mut rows = rows.query([seen.rev])?;
     while let Some(row) = rows.next()? {
         let (at, open, heard) = if row.get_ref(2)?.as_str()? == boot {
             (Mono(unsigned(row.get(1)?)), unsigned(row.get(7)?), Mono(unsigned(row.get(8)?)))
@@ -450,25 +444,13 @@ fn read_changes(
             (at, 1, at)
         };
         let amount = Amount { tokens: unsigned(row.get(4)?), requests: unsigned(row.get(5)?) };
-        *seen.rev = (*seen.rev).max(row.get(6)?);
+        seen.rev = (seen.rev).max(row.get(6)?);
         if at.plus(ledger.limits().span()) > now.mono {
             ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount, open, heard });
         }
     }
-    ledger.used(now);
-    read_day(transaction, ledger)
-}
-
-/// Takes the amounts of the ledger's day from the file.
-fn read_day(transaction: &Transaction<'_>, ledger: &mut Ledger) -> rusqlite::Result<()> {
-    let date = ledger.date();
-    let day = transaction
-        .prepare_cached("SELECT tokens, requests FROM days WHERE date = ?1")?
-        .query_row([date.to_string()], |row| {
-            Ok(Amount { tokens: unsigned(row.get(0)?), requests: unsigned(row.get(1)?) })
-        })
-        .optional()?;
-    ledger.set_day(date, day.unwrap_or_default());
+    seen.since = Some(day);
+    ledger.set_quarters(day::read(transaction, day)?);
     Ok(())
 }
 

@@ -9,13 +9,13 @@ use super::super::StoreError;
 use super::private::beside;
 
 /// The format of the tables; raised with each change that an older promptmill could not read.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// The tables of format 1, which stay as they are; [`UPGRADES`] adds the others.
 ///
 /// `ledger`: amounts of the window, one row for each group of requests begun together, `open` of them not settled, the others heard of until `heard`;
 /// `at` and `heard` are comparable within one `boot`, `wall_ms` across them.
-/// `days`: amounts of a local day. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
+/// `days`: amounts of a local day, up to format 2. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
 /// `faces`: the latest writings of `usage.md`, by which an edit is told from them.
 /// `runs` and `entries`: the journal, one entry a prompt and run; `kept`: answers that could not be written.
 const TABLES: &str = "
@@ -46,10 +46,13 @@ CREATE TABLE entries (
 CREATE TABLE kept (run INTEGER NOT NULL, prompt INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (run, prompt)) WITHOUT ROWID;
 ";
 
-/// What makes each format from the one before it, from format 1 on. They make tables and indexes only: [`pretend`] relies on it.
+/// What makes each format from the one before it, from format 1 on. They make tables and indexes only, and fill the new ones from the old:
+/// [`pretend`] relies on it.
 ///
 /// `learned`: limits of servers, `grp` empty for a model's plain one; `notes`: what happened in a run, for people.
-const UPGRADES: [&str; 1] = ["
+/// `quarters`: amounts of a quarter of an hour of UTC, numbered from 1970. The use of a day is put to noon, which lies in that day nearly everywhere.
+const UPGRADES: [&str; 2] = [
+    "
 CREATE TABLE learned (
     endpoint TEXT NOT NULL, unit TEXT NOT NULL, grp TEXT NOT NULL, size REAL NOT NULL, window_ns INTEGER NOT NULL,
     burst_ns INTEGER NOT NULL, source TEXT NOT NULL, learned_ms INTEGER NOT NULL,
@@ -57,7 +60,12 @@ CREATE TABLE learned (
 ) WITHOUT ROWID;
 CREATE TABLE notes (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at_ms INTEGER NOT NULL, event TEXT NOT NULL);
 CREATE INDEX notes_run ON notes (run);
-"];
+",
+    "
+CREATE TABLE quarters (quarter INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, requests INTEGER NOT NULL);
+INSERT INTO quarters SELECT unixepoch(date || ' 12:00') / 900, tokens, requests FROM days;
+",
+];
 
 /// The upgrades that a file of the format `found` has not had.
 fn missing(found: i64) -> impl Iterator<Item = &'static str> {
@@ -177,7 +185,7 @@ mod tests {
     #[test]
     fn the_upgrades_lead_to_the_format() {
         assert_eq!(i64::try_from(UPGRADES.len()).expect("few") + 1, FORMAT);
-        assert_eq!((missing(0).count(), missing(1).count(), missing(FORMAT).count()), (1, 1, 0));
+        assert_eq!((missing(0).count(), missing(1).count(), missing(FORMAT).count()), (2, 2, 0));
     }
 
     #[test]
@@ -223,7 +231,7 @@ mod tests {
             .expect("a later format");
         for error in [open(&path).err(), open_to_read(&path).err()] {
             let message = error.expect("refused").to_string();
-            assert!(message.contains("newer promptmill (format 3, this one knows 2)"), "{message}");
+            assert!(message.contains("newer promptmill (format 4, this one knows 3)"), "{message}");
         }
     }
 }
