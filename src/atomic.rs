@@ -99,7 +99,9 @@ pub fn remove_leftovers(folder: &Path, before: Option<SystemTime>) -> io::Result
             Some(before) => entry.metadata().and_then(|file| file.modified()).is_ok_and(|at| at < before),
             None => true,
         };
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && is_old() {
+        // A link is removed, not what it leads to; a folder is nobody's leftover.
+        let is_file = entry.file_type().is_ok_and(|kind| !kind.is_dir());
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) && is_file && is_old() {
             fs::remove_file(entry.path())?;
             removed += 1;
         }
@@ -151,10 +153,11 @@ mod tests {
         for name in [".promptmill-abc.tmp", "1_output.txt", "notes.tmp"] {
             fs::write(folder.path().join(name), b"x").expect("written");
         }
+        fs::create_dir(folder.path().join(".promptmill-folder.tmp")).expect("made");
         let written =
             fs::metadata(folder.path().join(".promptmill-abc.tmp")).expect("there").modified().expect("a time");
         assert_eq!(remove_leftovers(folder.path(), Some(written)).expect("none is older"), 0);
         assert_eq!(remove_leftovers(folder.path(), None).expect("removed"), 1);
-        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 3);
     }
 }

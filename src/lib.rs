@@ -16,7 +16,7 @@
 //! | [`admit`] | now, not before T, never; what the server's own limits are | |
 //! | [`send`] | what a request says, what an answer means and tells of limits, how long to back off | `client`, over the service in `tap` |
 //! | [`record`] | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
-//! | [`write`](mod@write) | where an answer goes | `target` writes it and holds the folder |
+//! | [`write`](mod@write) | where an answer goes | `target` writes it, `hold` keeps a second run out |
 //! | [`run`] | the machine: one input in, actions out; the pace, and what to do in an outage | |
 //! | [`drive`] | | carries the machine's actions out: one event loop |
 //! | [`report`] | what is said | `terminal` shows it |

@@ -74,7 +74,7 @@ fn regular(metadata: &Metadata) -> Result<(), Unread> {
     if metadata.is_file() { Ok(()) } else { Err(Unread::Irregular(kind(metadata.file_type()))) }
 }
 
-/// What something is that is no regular file.
+/// What something is that is no regular file; a link only where it is not followed.
 #[must_use]
 pub fn kind(kind: FileType) -> &'static str {
     #[cfg(unix)]
@@ -88,7 +88,11 @@ pub fn kind(kind: FileType) -> &'static str {
             return "a device";
         }
     }
-    if kind.is_dir() { "a folder" } else { "something else" }
+    match (kind.is_dir(), kind.is_symlink()) {
+        (true, _) => "a folder",
+        (_, true) => "a link",
+        _ => "something else",
+    }
 }
 
 /// `64 kB`, `256 MB`.

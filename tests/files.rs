@@ -94,3 +94,64 @@ fn a_prompt_too_long_for_any_model_fails_alone() {
     ended.closes("3 prompts = 2 done + 0 up to date + 1 failed + 0 pending");
     assert!(workspace.read("outputs/3_output.txt").starts_with("ERROR: unreadable: "));
 }
+
+#[test]
+fn a_link_in_place_of_an_own_file_harms_nothing_outside() {
+    let outside = tempfile::tempdir().expect("a folder");
+    let targets = ["text", "empty", "nothing", "folder"].map(|name| outside.path().join(name));
+    fs::write(&targets[0], "precious\n").expect("written");
+    fs::write(&targets[1], "").expect("written");
+    fs::create_dir(&targets[3]).expect("made");
+    // Those of a group do not keep each other from being reached.
+    let groups: [&[&str]; 5] = [
+        &["outputs/.promptmill.lock", "outputs/.promptmill-a.tmp", ".promptmill-a.tmp"],
+        &["outputs/2_output.txt"],
+        &["outputs/1_output.previous.txt", "usage.md", "usage.md.old"],
+        &[".promptmill/usage.db"],
+        &[".promptmill/usage.db-wal", ".promptmill/usage.db-shm", ".promptmill/usage.db-journal"],
+    ];
+    for group in groups {
+        for target in &targets {
+            let workspace = Workspace::with_prompts(2);
+            // What fails replaces an answer, which is moved aside.
+            workspace.write("prompts/1_prompt.txt", b"\xff");
+            fs::create_dir(workspace.path("outputs")).expect("made");
+            fs::create_dir(workspace.path(".promptmill")).expect("made");
+            workspace.write("outputs/1_output.txt", "an answer");
+            for name in group {
+                let _ = fs::remove_file(workspace.path(name));
+                symlink(target, workspace.path(name)).expect("a link");
+            }
+            for more in [[].as_slice(), &["--force", "--reset-usage"]] {
+                let ended = workspace.run(&[["--offline"].as_slice(), more].concat());
+                if group == groups[0] {
+                    assert_eq!(ended.code, Some(1), "{ended:#?}");
+                    assert!(workspace.read("outputs/.promptmill.lock").starts_with("process "));
+                } else if group == groups[2] && target.ends_with("nothing") {
+                    assert_eq!(ended.stderr.contains("usage.md is a link to "), more.is_empty(), "{ended:#?}");
+                    assert!(!workspace.path("usage.md").is_symlink());
+                } else if group == groups[3] {
+                    assert_eq!(ended.code, Some(2), "{ended:#?}");
+                    ended.says(&[".promptmill/usage.db is a link", "take it away", "--ledger"]);
+                }
+            }
+            assert_eq!(fs::read_dir(outside.path()).expect("a folder").count(), 3, "{group:?}");
+            assert_eq!(fs::read_to_string(&targets[0]).expect("read"), "precious\n", "{group:?}");
+            assert_eq!(fs::read_to_string(&targets[1]).expect("read"), "", "{group:?}");
+            assert_eq!(fs::read_dir(&targets[3]).expect("a folder").count(), 0, "{group:?}");
+        }
+    }
+}
+
+#[test]
+fn the_lock_says_who_holds_the_folder_whatever_stood_in_its_place() {
+    for (thing, _) in THINGS {
+        let workspace = Workspace::with_prompts(2);
+        fs::create_dir(workspace.path("outputs")).expect("made");
+        put(thing, &workspace.path("outputs/.promptmill.lock"));
+        workspace.run_to(0, &["--offline"]).closes(DONE_TWO);
+        if thing != "folder" {
+            assert!(workspace.read("outputs/.promptmill.lock").starts_with("process "));
+        }
+    }
+}

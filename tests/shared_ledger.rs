@@ -37,10 +37,14 @@ fn a_second_run_in_one_folder_is_told_who_holds_it() {
     until("the first run's requests", || server.log().len() == 3);
     let refused = workspace.run_against(&server, &[]);
     let process = format!("process {}", holder.id());
-    holder.kill().expect("killed");
-    holder.wait().expect("ended");
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains(&process) && refused.stderr.contains("--outputs"), "{}", refused.stderr);
+    // The folder is locked, and not the file that names the holder.
+    std::fs::remove_file(workspace.path("outputs/.promptmill.lock")).expect("removed");
+    let refused = workspace.run_against(&server, &[]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    holder.kill().expect("killed");
+    holder.wait().expect("ended");
     assert_eq!(server.log().len(), 3);
     // A dead holder holds nothing.
     server.set_options(Options::default());

@@ -26,6 +26,13 @@ impl Run<'_> {
         let old = (now.wall - LEFTOVER_AGE).into();
         let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
         let ledger = settings.ledger.display().to_string();
+        if let Ok(target) = std::fs::read_link(&settings.ledger) {
+            let target = std::fs::canonicalize(&settings.ledger).unwrap_or(target);
+            let target = target.display();
+            self.warning(format!(
+                "{ledger} is a link to {target}; a file takes its place, and {target} stays as it is. To keep the ledger there, use --ledger {target}"
+            ));
+        }
         if self.args.reset_usage {
             let kept = store.reset_usage(now)?;
             let kept = kept.map_or(String::new(), |kept| format!("; the old file is {}", kept.display()));

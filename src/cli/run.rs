@@ -26,7 +26,8 @@ use crate::report::terminal::Terminal;
 use crate::run::{Concurrency, Ending, Machine, OutputEstimate, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::standin;
-use crate::write::target::{self, Outputs};
+use crate::write::hold::Outputs;
+use crate::write::target;
 
 /// The most requests in flight with `concurrency = "auto"`.
 const AUTO_CONCURRENCY: usize = 2_000;

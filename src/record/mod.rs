@@ -173,6 +173,14 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Something else has the state file's name. What a link leads to is not ours to make tables in.
+    #[error("the state file {path} is {what}, not a regular file; take it away, or name another place with --ledger")]
+    Irregular {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The state folder or file is marked read-only.
     #[error(
         "{path} is read-only, and what is sent must be noted there; make it writable (chmod u+w), or name another place with --ledger"

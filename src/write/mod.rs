@@ -1,3 +1,4 @@
 //! Where an answer goes, and what a failed prompt's output says.
 
+pub mod hold;
 pub mod target;

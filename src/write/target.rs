@@ -1,16 +1,14 @@
-//! The outputs folder: names, contents, and the lock that keeps a second run out.
+//! The outputs folder: names and contents.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::atomic;
 use crate::model::PromptId;
 use crate::run::Content;
 
-/// The file that is locked while a run writes to the folder.
-const LOCK: &str = ".promptmill.lock";
 /// How the output of a failed prompt starts.
 const ERROR: &str = "ERROR: ";
 
@@ -70,61 +68,12 @@ pub enum OutputsError {
     },
 }
 
-fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
+pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
     move |source| match source.kind() {
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             OutputsError::NotAFolder { path: folder.to_owned() }
         }
         _ => OutputsError::Unusable { path: folder.to_owned(), source },
-    }
-}
-
-/// The outputs folder, held by this run until dropped.
-///
-/// The lock goes when its file is closed, also by a kill. The file stays: were it removed, a process that has just opened it and one that makes it
-/// anew would both hold the folder.
-#[derive(Debug)]
-pub struct Outputs {
-    _lock: File,
-}
-
-impl Outputs {
-    /// Makes the folder where there is none, and keeps other runs out. Leftovers of a killed run are removed; `says` is how this run is named
-    /// to a second one.
-    pub fn hold(folder: &Path, says: &str) -> Result<Self, OutputsError> {
-        let unusable = unusable(folder);
-        fs::create_dir_all(folder).map_err(&unusable)?;
-        if fs::metadata(folder).map_err(&unusable)?.permissions().readonly() {
-            return Err(OutputsError::ReadOnly { path: folder.to_owned() });
-        }
-        let path = folder.join(LOCK);
-        let mut lock =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(&unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // A holder that cannot be read is still a holder.
-                let _ = lock.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() {
-                    "a process that has just started".to_owned()
-                } else {
-                    holder.trim().to_owned()
-                };
-                return Err(OutputsError::Held { path: folder.to_owned(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        let tell = |lock: &mut File| {
-            lock.set_len(0)?;
-            lock.rewind()?;
-            writeln!(lock, "{says}")
-        };
-        tell(&mut lock).map_err(&unusable)?;
-        atomic::remove_leftovers(folder, None).map_err(&unusable)?;
-        // What cannot be written now is found out before anything is paid for.
-        drop(atomic::Prepared::new(&folder.join("probe"), b"x").map_err(&unusable)?);
-        Ok(Self { _lock: lock })
     }
 }
 
@@ -215,15 +164,5 @@ mod tests {
         write(folder.path(), PromptId(1), &error()).expect("written");
         assert_eq!(fs::read_to_string(folder.path().join("1_output.previous.txt")).expect("kept"), "paid for");
         assert!(is_error(folder.path(), PromptId(1)));
-    }
-
-    #[test]
-    fn a_second_run_is_told_who_holds_the_folder() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let held = Outputs::hold(folder.path(), "process 42, since 12:00").expect("held");
-        let error = Outputs::hold(folder.path(), "another").expect_err("it is held").to_string();
-        assert!(error.contains("process 42, since 12:00") && error.contains("--outputs"), "{error}");
-        drop(held);
-        Outputs::hold(folder.path(), "another").expect("free again");
     }
 }

@@ -52,6 +52,7 @@ impl SqliteStore {
         let path = state_file(ledger_file);
         let folder = folder_of(&path);
         private::make_folder(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        schema::is_there(&path)?;
         for path in [folder, &path] {
             // The mode is a person's wish, also where the system would let us (as root).
             if std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().readonly()) {

@@ -116,7 +116,8 @@ mod tests {
         set_mode(&elsewhere.join("shared.db"), 0o644);
         symlink("elsewhere", folder.path().join(".promptmill")).expect("linked");
         symlink("shared.db", elsewhere.join("usage.db")).expect("linked");
-        open(&folder.path().join("usage.md"));
+        let state = folder.path().join(".promptmill");
+        tighten(&state, &state.join("usage.db"));
         assert_eq!((mode(&elsewhere), mode(&elsewhere.join("shared.db"))), (0o755, 0o644));
     }
 }

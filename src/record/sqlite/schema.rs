@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::super::StoreError;
 use super::private::beside;
+use crate::regular::kind;
 
 /// The format of the tables; raised with each change that an older promptmill could not read.
 const FORMAT: i64 = 3;
@@ -98,9 +99,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Whether the state file is there, which must be a file: `SQLite` follows a link, and makes its tables in any empty file or database there.
+pub(super) fn is_there(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(metadata) => Err(StoreError::Irregular { path: path.to_owned(), what: kind(metadata.file_type()) }),
+        // What else may be wrong, SQLite says when it opens it.
+        Err(_) => Ok(false),
+    }
+}
+
 /// Opens the state file for reading only; `None` where there is none.
 pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError> {
-    if !path.exists() {
+    if !is_there(path)? {
         return Ok(None);
     }
     let database = |source| StoreError::Database { path: path.to_owned(), source };
