@@ -514,3 +514,35 @@ fn a_reset_empties_all_counters_and_keeps_the_old_file() {
     assert_ne!(kept, second);
     assert_eq!(fs::read_to_string(kept).expect("still there"), "broken");
 }
+
+#[test]
+fn amounts_that_no_counter_holds_end_nothing() {
+    let no_limits = Limits { tokens_per_minute: None, ..limits(1) };
+    let (_folder, ledger, mut store) = fresh(no_limits);
+    let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63 };
+    let absurd = |prompt, reservation| {
+        let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
+        end(prompt, ended, Some((reservation, Amount::request(usage.total()))))
+    };
+    let mut use_up = |prompt, now| {
+        store.take_edit(&now).expect("taken");
+        let reservations = [prompt, prompt + 1].map(|prompt| admit(&mut store, prompt, u64::MAX, now));
+        let ends = (prompt..).zip(reservations).map(|(prompt, reservation)| absurd(prompt, reservation)).collect();
+        store.finish(ends, &now).expect("finished");
+        let face = store.write_face(&now).expect("written");
+        assert_eq!(fs::read_to_string(&ledger).expect("read"), face.to_string());
+        assert_eq!(store.take_edit(&now).expect("read"), FaceFound::Ours);
+        store.used(&now).expect("used");
+        face.to_string()
+    };
+    let text = use_up(1, at(1));
+    let most = |line: &str| match line.split_once(" = ") {
+        Some((key, _)) if key.starts_with("tokens") => format!("{key} = {}\n", i64::MAX),
+        _ => format!("{line}\n"),
+    };
+    edit(&ledger, &text.lines().map(most).collect::<String>());
+    use_up(3, at(2));
+    let mut other = open(&ledger, no_limits, "boot", &at(3));
+    assert!(other.used(&at(3)).expect("used").day.tokens > 1 << 53);
+    assert_eq!(other.find("out", "m").expect("found").known.len(), 4);
+}

@@ -319,7 +319,7 @@ impl Ledger {
         let leaving = self.leaving();
         let mut freed = 0;
         let enough = leaving.iter().find(|(_, amount)| {
-            freed += of(*amount);
+            freed = of(*amount).saturating_add(freed);
             freed >= over
         });
         // What alone is over the limit was answered with `Never`, so there is enough; a wait for the last entry is safe.

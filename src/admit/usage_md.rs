@@ -22,13 +22,16 @@ pub struct Face {
     pub date: NaiveDate,
 }
 
+/// The largest number that is read again.
+const MOST: u64 = i64::MAX as u64;
+
 impl Face {
     /// The face of `used` under `limits`. A limit is reached when its counter is at it or over it: nothing more fits.
     #[must_use]
     pub fn of(used: Used, limits: &Limits) -> Self {
         Self {
-            minute: used.minute,
-            day_tokens: used.day.tokens,
+            minute: Amount { tokens: used.minute.tokens.min(MOST), ..used.minute },
+            day_tokens: used.day.tokens.min(MOST),
             minute_token_limit_reached: limits.tokens_per_minute.is_some_and(|most| used.minute.tokens >= most),
             day_token_limit_reached: limits.tokens_per_day.is_some_and(|most| used.day.tokens >= most),
             date: used.date,

@@ -107,6 +107,8 @@ fn remarks(summary: &Summary) -> Vec<String> {
         (tally.truncated, "cut off at the token limit (see --max-output-tokens)"),
         (tally.refused, "refusals; the refusal's text is the output"),
         (tally.filtered, "cut off by the content filter"),
+        (tally.repaired, "characters that are no text; U+FFFD (\u{fffd}) stands in their place"),
+        (tally.recounted, "a usage that cannot be true; their tokens are counted instead"),
     ] {
         if number > 0 {
             remarks.push(format!("{} of the answers: {what}", count(number as u64)));

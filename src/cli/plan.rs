@@ -24,7 +24,7 @@ use crate::record::sqlite::{Found, SqliteStore};
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::terminal::tell;
 use crate::report::wording::midnight;
-use crate::run::{Job, OutputEstimate};
+use crate::run::Job;
 
 /// What a plan says; its JSON is one line.
 #[derive(Serialize)]
@@ -109,7 +109,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
             (prepared.plan(surveyed)?, Some(refused))
         }
     };
-    let expected_output = OutputEstimate::from_latest(found.latest_output_tokens.iter().copied()).tokens();
+    let expected_output = prepared.estimate(&found).tokens();
     let basis = Basis { ledger, expected_output, within: args.within, answer };
     let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
     let text = if args.json { json_line(&report) } else { report.text(&prepared, &now, args) };

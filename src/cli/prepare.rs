@@ -9,13 +9,14 @@ use super::Failure;
 use super::args::SettingsArgs;
 use crate::clock::Clock;
 use crate::config::{Environment, Settings, load, needs_key};
-use crate::count::{Tokenizer, context_window};
+use crate::count::{LARGEST_WINDOW, Tokenizer, context_window};
 use crate::model::{PromptId, Secret};
 use crate::plan::price::Price;
 use crate::plan::survey::Survey;
 use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
 use crate::record::sqlite::Found;
 use crate::record::{Endpoint, endpoint};
+use crate::run::OutputEstimate;
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
 use crate::write::target::{self, OutputFile};
@@ -67,12 +68,28 @@ impl Prepared {
         }
     }
 
+    /// Tokens that input and output of a request may have together, as far as that is known.
+    fn context_window(&self) -> Option<u64> {
+        self.settings.context_window.or_else(|| context_window(&self.settings.template.model))
+    }
+
+    /// The most tokens that a request may have used: what a server reports beyond them is not believed.
+    pub(super) fn most_tokens(&self) -> u64 {
+        self.context_window().unwrap_or(LARGEST_WINDOW)
+    }
+
+    /// Output tokens to expect of an answer, by those that were `found`. 0.1.0 believed any usage.
+    pub(super) fn estimate(&self, found: &Found) -> OutputEstimate {
+        let most = self.most_tokens();
+        OutputEstimate::from_latest(found.latest_output_tokens.iter().copied().filter(|tokens| *tokens <= most))
+    }
+
     /// What plans keep to.
     fn plan_rules(&self) -> PlanRules {
         let Settings { limits, template, split, priorities, .. } = &self.settings;
         PlanRules {
             limits: *limits,
-            context_window: self.settings.context_window.or_else(|| context_window(&template.model)),
+            context_window: self.context_window(),
             max_output_tokens: template.output_limit(),
             split: *split,
             priorities: priorities.clone(),

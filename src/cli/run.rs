@@ -23,7 +23,7 @@ use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
 use crate::report::summary::Tally;
 use crate::report::terminal::Terminal;
-use crate::run::{Concurrency, Ending, Machine, OutputEstimate, Rules};
+use crate::run::{Concurrency, Ending, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::standin;
 use crate::write::hold::Outputs;
@@ -103,7 +103,7 @@ impl Run<'_> {
         };
         store.start_run(&info, &self.clock.now())?;
         store.adopt(&plan.adopted, &self.clock.now())?;
-        self.send(plan, store, found)
+        self.send(plan, store, &found)
     }
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
@@ -127,7 +127,7 @@ impl Run<'_> {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    fn send(&mut self, plan: Plan, mut store: SqliteStore, found: Found) -> Result<Exit, Failure> {
+    fn send(&mut self, plan: Plan, mut store: SqliteStore, found: &Found) -> Result<Exit, Failure> {
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.price = self.prepared.price(self.clock.now().wall);
@@ -159,6 +159,7 @@ impl Run<'_> {
             template: Arc::new(settings.template.clone()),
             fingerprinter: Fingerprinter::new(&settings.template, self.prepared.rehearsal),
             tokenizer: Tokenizer::for_model(&settings.template.model),
+            most_tokens: self.prepared.most_tokens(),
             key: self.prepared.key.clone(),
             prompts: settings.prompts.clone(),
             outputs: settings.outputs.clone(),
@@ -182,7 +183,7 @@ impl Run<'_> {
             deadline: self.deadline,
             limits: settings.limits,
         };
-        let estimate = OutputEstimate::from_latest(found.latest_output_tokens);
+        let estimate = self.prepared.estimate(found);
         let mut plan = plan;
         let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
         let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));

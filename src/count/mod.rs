@@ -14,7 +14,7 @@ pub mod tokenizer;
 pub mod window;
 
 pub use tokenizer::{Encoding, Tokenizer};
-pub use window::context_window;
+pub use window::{LARGEST_WINDOW, context_window};
 
 use crate::model::RequestTemplate;
 

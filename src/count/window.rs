@@ -13,6 +13,9 @@ use super::base_model;
 const LARGER: [(&str, u64); 4] =
     [("gpt-4-turbo", 128_000), ("gpt-4-vision", 128_000), ("gpt-5.5", 1_050_000), ("gpt-5.6", 1_050_000)];
 
+/// No model that is not known has a larger window, by far.
+pub const LARGEST_WINDOW: u64 = 10_000_000;
+
 /// Tokens that input and output of one request to `model` may have together; `None` where the model is not known.
 #[must_use]
 pub fn context_window(model: &str) -> Option<u64> {

@@ -43,8 +43,10 @@ pub struct Io {
     pub template: Arc<RequestTemplate>,
     /// Makes sure that what is sent is what was planned.
     pub fingerprinter: Fingerprinter,
-    /// Counts answers whose usage the server does not report.
+    /// Counts answers whose usage the server does not report, or not credibly.
     pub tokenizer: Tokenizer,
+    /// The most tokens that a request may have used, input and output together.
+    pub most_tokens: u64,
     /// Masked in every message, should a server echo it.
     pub key: Option<Secret>,
     /// The prompts folder.
@@ -95,7 +97,8 @@ pub async fn drive(
     mut interrupts: UnboundedReceiver<()>,
     watch: &mut dyn Watch,
 ) -> Driven {
-    let Io { client, template, fingerprinter, tokenizer, key, prompts, outputs, store, endpoint, clock } = io;
+    let Io { client, template, fingerprinter, tokenizer, most_tokens, key, prompts, outputs, store, endpoint, clock } =
+        io;
     let (back, mut came) = unbounded_channel();
     let keeper = Keeper::start(store, outputs.clone(), endpoint, clock, back.clone());
     let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, back);
@@ -148,7 +151,8 @@ pub async fn drive(
                         let hints = heard.as_ref().map(|reply| hints::of_reply(reply, wall)).unwrap_or_default();
                         let status = heard.as_ref().map_or(0, |reply| reply.status);
                         tracing::debug!(%prompt, status, "heard");
-                        (job, tidied(verdict, input_tokens, tokenizer, key.as_ref()), hints)
+                        let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text) };
+                        (job, tidied(verdict, most_tokens, count, key.as_ref()), hints)
                     });
                     sent.insert(task.id(), job);
                     None
@@ -185,16 +189,16 @@ pub async fn drive(
     }
 }
 
-/// Fills in the usage of an answer whose server reports none, and masks the key in a failure's message.
-fn tidied(verdict: Verdict, input_tokens: u64, tokenizer: Tokenizer, key: Option<&Secret>) -> Verdict {
+/// Puts `count` in place of a usage that is not reported, or not credibly, and masks the key in a failure's message.
+fn tidied(verdict: Verdict, most_tokens: u64, count: impl FnOnce(&str) -> Usage, key: Option<&Secret>) -> Verdict {
     match verdict {
         Verdict::Answer(mut answer) => {
-            if answer.usage.is_none() {
-                answer.usage = Some(Usage { input_tokens, output_tokens: tokenizer.count(&answer.text) });
-            }
+            answer.settle_usage(most_tokens, count);
             Verdict::Answer(answer)
         }
         Verdict::Failure(mut failure) => {
+            // What was reserved is the next best number.
+            failure.usage = failure.usage.filter(|usage| usage.total() <= most_tokens);
             if let Some(key) = key {
                 failure.message = key.redact(&failure.message);
             }

@@ -1,4 +1,4 @@
-//! How an answer ended.
+//! How an answer ended, and what is odd about it.
 
 use std::fmt;
 
@@ -27,4 +27,14 @@ impl fmt::Display for FinishReason {
             Self::Filtered => "filtered",
         })
     }
+}
+
+/// What is odd about an answer, and was put right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oddity {
+    /// Something in it was no text: U+FFFD stands there now.
+    Text,
+    /// The usage that came with it cannot be true: its tokens were counted instead.
+    Usage,
 }

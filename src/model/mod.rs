@@ -12,7 +12,7 @@ pub mod text;
 pub use cause::Cause;
 pub use content::Content;
 pub use fingerprint::{Fingerprint, Fingerprinter};
-pub use finish::FinishReason;
+pub use finish::{FinishReason, Oddity};
 pub use policy::{OnDayLimit, OnQuota};
 
 use std::fmt;

@@ -8,7 +8,7 @@ use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::LimitName;
 use crate::clock::Mono;
-use crate::model::{PromptId, Usage};
+use crate::model::{Oddity, PromptId, Usage};
 use crate::run::Cause;
 use crate::send::answer::Finish;
 use crate::send::class;
@@ -58,6 +58,13 @@ pub enum Event {
         usage: Usage,
         /// Whether it is whole.
         finish: Finish,
+    },
+    /// An answer came with something odd that was put right.
+    Odd {
+        /// Whose.
+        prompt: PromptId,
+        /// What.
+        what: Oddity,
     },
     /// A prompt failed for good.
     Failed {
@@ -204,6 +211,7 @@ impl Event {
             | Self::Warning { .. }
             | Self::Batch { .. }
             | Self::Done { .. }
+            | Self::Odd { .. }
             | Self::Failed { .. }
             | Self::Retrying { .. }
             | Self::LimitNearlyUsed { .. }

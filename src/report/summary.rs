@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::Usage;
+use crate::model::{Oddity, Usage};
 use crate::report::event::Binds;
 use crate::send::answer::Finish;
 
@@ -23,6 +23,10 @@ pub struct Tally {
     pub refused: usize,
     /// Answers cut off by a content filter.
     pub filtered: usize,
+    /// Answers with something in them that was no text; U+FFFD stands there.
+    pub repaired: usize,
+    /// Answers that came with a usage that cannot be true; their tokens were counted instead.
+    pub recounted: usize,
     /// Requests sent, all attempts.
     pub requests: usize,
     /// Attempts that failed and were repeated.
@@ -46,6 +50,13 @@ impl Tally {
             Finish::Truncated => self.truncated += 1,
             Finish::Refused => self.refused += 1,
             Finish::Filtered => self.filtered += 1,
+        }
+    }
+
+    pub(crate) fn odd(&mut self, what: Oddity) {
+        match what {
+            Oddity::Text => self.repaired += 1,
+            Oddity::Usage => self.recounted += 1,
         }
     }
 

@@ -12,6 +12,7 @@ use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::DayZone;
+use crate::model::Oddity;
 use crate::run::Cause;
 use crate::send::answer::Finish;
 
@@ -52,6 +53,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
                 format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens);
             (Verbosity::Verbose, line)
         }
+        Event::Odd { prompt, what } => (Verbosity::Verbose, format!("prompt {prompt}: {}", odd(*what))),
         Event::Failed { prompt, class, message } => {
             (Verbosity::Quiet, format!("prompt {prompt} failed: {class}: {message}"))
         }
@@ -133,6 +135,13 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         }
         Event::Summary(_) => return None,
     })
+}
+
+fn odd(what: Oddity) -> &'static str {
+    match what {
+        Oddity::Text => "characters of the answer are no text; U+FFFD (\u{fffd}) stands in their place",
+        Oddity::Usage => "the usage that the server reports cannot be true; the tokens are counted instead",
+    }
 }
 
 /// What is waited for, after "waiting for".

@@ -80,7 +80,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
                     let size = sizes[job as usize];
                     left.push((u64::from(job), Mono(0).until(now)));
                     let usage = Some(Usage { input_tokens: size, output_tokens: 1 });
-                    let answer = Answer { text: "yes".to_owned(), usage, finish: Finish::Complete };
+                    let answer = Answer { text: "yes".to_owned(), usage, finish: Finish::Complete, odd: Vec::new() };
                     let heard = Input::Heard(job, Verdict::Answer(answer), Vec::new());
                     inputs.push((now.plus(Duration::from_secs(1)), heard));
                 }

@@ -124,7 +124,11 @@ impl Machine {
         answer: Answer,
         actions: &mut Vec<Action>,
     ) {
-        let Answer { text, usage, finish } = answer;
+        let Answer { text, usage, finish, odd } = answer;
+        for what in odd {
+            self.tally.odd(what);
+            actions.push(Action::Say(Event::Odd { prompt: self.jobs[job as usize].prompt, what }));
+        }
         // Where nothing was reported or counted, what was reserved is the safe number.
         let input_tokens = self.jobs[job as usize].input_tokens;
         let usage =
@@ -152,7 +156,7 @@ impl Machine {
         };
         if billed == Billed::Maybe {
             self.tally.unknown_requests += 1;
-            self.tally.unknown_tokens += tokens;
+            self.tally.unknown_tokens = self.tally.unknown_tokens.saturating_add(tokens);
         }
         let used = if class::is_local(class) {
             // It never left.

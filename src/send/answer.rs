@@ -3,30 +3,39 @@
 use serde_json::Value;
 
 pub use crate::model::FinishReason as Finish;
-use crate::model::{Api, Usage};
+use crate::model::{Api, Oddity, Usage};
 
 /// A model's answer to one prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The text, byte for byte; a refusal's text where the model refused.
     pub text: String,
-    /// What the API says it used, if it says so.
+    /// What the API says it used, if it says so; `u64::MAX` of what is no number of tokens.
     pub usage: Option<Usage>,
     /// How the answer ended.
     pub finish: Finish,
+    /// What was put right in it.
+    pub odd: Vec<Oddity>,
 }
 
-/// The JSON of a body; `None` where it is something else.
-///
-/// Some servers send blank lines or `: keep-alive` comments while they work, before the JSON.
-#[must_use]
-pub fn json(body: &[u8]) -> Option<Value> {
-    let mut rest = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
-    while rest.first() == Some(&b':') {
-        let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        rest = rest[end..].trim_ascii_start();
+impl Answer {
+    /// Says that the body was repaired, where the text shows it.
+    #[must_use]
+    pub fn repaired(mut self) -> Self {
+        if self.text.contains(char::REPLACEMENT_CHARACTER) {
+            self.odd.push(Oddity::Text);
+        }
+        self
     }
-    serde_json::from_slice(rest).ok()
+
+    /// Takes `count`, the tokens of its text, where the API reports no usage, or more than `most` in all.
+    pub fn settle_usage(&mut self, most: u64, count: impl FnOnce(&str) -> Usage) {
+        if self.usage.is_some_and(|usage| usage.total() > most) {
+            self.odd.push(Oddity::Usage);
+            self.usage = None;
+        }
+        self.usage.get_or_insert_with(|| count(&self.text));
+    }
 }
 
 /// The answer in a response of `api`; `None` where the JSON holds none. The text may be empty.
@@ -36,7 +45,7 @@ pub fn read(api: Api, json: &Value) -> Option<Answer> {
         Api::Chat => chat(json)?,
         Api::Responses => responses(json)?,
     };
-    Some(Answer { text, usage: usage(json), finish })
+    Some(Answer { text, usage: usage(json), finish, odd: Vec::new() })
 }
 
 fn chat(json: &Value) -> Option<(String, Finish)> {
@@ -90,10 +99,14 @@ fn responses(json: &Value) -> Option<(String, Finish)> {
 /// What the response says it used, in either API's words.
 ///
 /// Some servers leave hidden reasoning out of the output but not out of the total; the larger number is taken, so that nothing is under-counted.
+/// What is no number of tokens (negative, a text, a float) is `u64::MAX`, which nobody believes.
 #[must_use]
 pub fn usage(json: &Value) -> Option<Usage> {
     let usage = json.get("usage")?;
-    let number = |names: [&str; 2]| names.into_iter().find_map(|name| usage.get(name)?.as_u64());
+    let number = |names: [&str; 2]| {
+        let given = |name| usage.get(name).filter(|number| !number.is_null());
+        names.into_iter().find_map(given).map(|number| number.as_u64().unwrap_or(u64::MAX))
+    };
     let input = number(["prompt_tokens", "input_tokens"])?;
     let output = number(["completion_tokens", "output_tokens"]);
     let rest = number(["total_tokens", "total_tokens"]).and_then(|total| total.checked_sub(input));
@@ -105,14 +118,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn comments_and_blank_lines_before_the_json_are_skipped() {
-        for body in ["{\"a\":1}", "\n\n{\"a\":1}\n", ": keep-alive\n\n: keep-alive\r\n{\"a\":1}", "\u{feff}{\"a\":1}"] {
-            assert_eq!(json(body.as_bytes()), Some(json!({ "a": 1 })), "{body:?}");
-        }
-        for body in ["", ": keep-alive", "{\"a\":1", "data: {}", "<html>", "{} {}"] {
-            assert_eq!(json(body.as_bytes()), None, "{body:?}");
-        }
+    fn answer(text: &str, finish: Finish) -> Answer {
+        Answer { text: text.into(), usage: None, finish, odd: Vec::new() }
     }
 
     #[test]
@@ -125,12 +132,37 @@ mod tests {
             (json!({ "prompt_tokens": 8, "total_tokens": 9 }), Some((8, 1))),
             (json!({ "prompt_tokens": 8, "total_tokens": 3 }), None),
             (json!({ "prompt_tokens": 8 }), None),
-            (json!({ "prompt_tokens": -1, "completion_tokens": 1 }), None),
+            (json!({ "prompt_tokens": -1, "completion_tokens": 1 }), Some((u64::MAX, 1))),
+            (json!({ "prompt_tokens": 8, "completion_tokens": 1e12 }), Some((8, u64::MAX))),
+            (json!({ "prompt_tokens": 8, "completion_tokens": "1" }), Some((8, u64::MAX))),
+            (
+                json!({ "prompt_tokens": 8, "completion_tokens": 1, "total_tokens": 1u64 << 63 }),
+                Some((8, (1 << 63) - 8)),
+            ),
+            (json!({ "prompt_tokens": null, "input_tokens": 8, "output_tokens": 1 }), Some((8, 1))),
             (json!(null), None),
         ];
         for (given, expected) in table {
             let got = usage(&json!({ "usage": given })).map(|usage| (usage.input_tokens, usage.output_tokens));
             assert_eq!(got, expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn usage_that_is_absurd_or_missing_is_counted() {
+        let counted = Usage { input_tokens: 7, output_tokens: 2 };
+        let of = |input_tokens, output_tokens| Some(Usage { input_tokens, output_tokens });
+        for (reported, settled, odd) in [
+            (None, counted, false),
+            (of(8, 1), Usage { input_tokens: 8, output_tokens: 1 }, false),
+            // Hidden reasoning.
+            (of(8, 127_992), Usage { input_tokens: 8, output_tokens: 127_992 }, false),
+            (of(8, 127_993), counted, true),
+            (of(u64::MAX, u64::MAX), counted, true),
+        ] {
+            let mut answer = Answer { usage: reported, ..answer("hi", Finish::Complete) };
+            answer.settle_usage(128_000, |_| counted);
+            assert_eq!((answer.usage, answer.odd.contains(&Oddity::Usage)), (Some(settled), odd), "{reported:?}");
         }
     }
 
@@ -151,7 +183,7 @@ mod tests {
         ];
         for (message, reason, text, finish) in table {
             let body = json!({ "choices": [{ "message": message, "finish_reason": reason }] });
-            assert_eq!(read(Api::Chat, &body), Some(Answer { text: text.into(), usage: None, finish }), "{body}");
+            assert_eq!(read(Api::Chat, &body), Some(answer(text, finish)), "{body}");
         }
         for body in [json!({}), json!({ "choices": [] }), json!({ "choices": [{ "message": "hi" }] }), json!([1])] {
             assert_eq!(read(Api::Chat, &body), None, "{body}");
@@ -188,7 +220,7 @@ mod tests {
             ),
         ];
         for (body, text, finish) in table {
-            assert_eq!(read(Api::Responses, &body), Some(Answer { text: text.into(), usage: None, finish }), "{body}");
+            assert_eq!(read(Api::Responses, &body), Some(answer(text, finish)), "{body}");
         }
         for body in [
             json!({ "status": "failed", "output": [] }),

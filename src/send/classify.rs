@@ -15,6 +15,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::answer::{self, Answer, Finish};
+use super::decode::{Decoded, decode};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
 use super::{class, message, wait};
@@ -123,13 +124,13 @@ fn transport(error: &TransportError) -> Judged {
 
 /// A 2xx: an answer, an empty one, an error in a success's clothes, or something unreadable.
 fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
-    let json = answer::json(&reply.body);
+    let decoded = decode(&reply.body);
     let failed = |judged: Judged, text: &str, wait| {
         let (kind, class, billed) = judged;
-        let usage = json.as_ref().and_then(answer::usage);
+        let usage = decoded.as_ref().and_then(|decoded| answer::usage(&decoded.json));
         Verdict::Failure(Failure { kind, class, message: message::tidy(text), wait, billed, usage })
     };
-    let Some(value) = &json else {
+    let Some(Decoded { json: value, repaired }) = &decoded else {
         let text = if reply.body.is_empty() { "the response has no body" } else { "the response is not JSON" };
         return failed((Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe), text, None);
     };
@@ -146,7 +147,9 @@ fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
             "the response is JSON, but holds no answer",
             None,
         ),
-        Some(answer) if !answer.text.trim().is_empty() => Verdict::Answer(answer),
+        Some(answer) if !answer.text.trim().is_empty() => {
+            Verdict::Answer(if *repaired { answer.repaired() } else { answer })
+        }
         Some(answer) => {
             let (class, text) = match answer.finish {
                 Finish::Filtered => (class::CONTENT_FILTER, "the content filter blocked the whole answer"),

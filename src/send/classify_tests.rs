@@ -504,7 +504,7 @@ fn answers_and_empty_answers() {
     for (reason, finish) in
         [("stop", Finish::Complete), ("length", Finish::Truncated), ("content_filter", Finish::Filtered)]
     {
-        let expected = Verdict::Answer(Answer { text: "hi\n".into(), usage, finish });
+        let expected = Verdict::Answer(Answer { text: "hi\n".into(), usage, finish, odd: Vec::new() });
         assert_eq!(classify(Api::Chat, Ok(&chat("hi\n", reason)), wall()), expected);
         let got = failure_of(Api::Chat, &chat(" \n", reason));
         let class = if finish == Finish::Filtered { "content_filter" } else { "empty_answer" };

@@ -1,6 +1,6 @@
 //! What a request says, what an answer means, what the server tells of its limits, and how long to wait before the next try.
 //!
-//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
+//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`decode`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
 
 pub mod answer;
 pub mod attempt;
@@ -10,6 +10,7 @@ pub mod classify;
 #[cfg(test)]
 mod classify_tests;
 pub mod client;
+pub mod decode;
 pub mod hints;
 pub mod message;
 pub mod reply;

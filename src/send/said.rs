@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::decode::decode;
 use super::{answer, message};
 use crate::model::Usage;
 
@@ -26,7 +27,7 @@ pub(super) struct Said {
 impl Said {
     /// Reads the body of a response whose status is an error.
     pub(super) fn in_error(body: &[u8]) -> Self {
-        if let Some(json) = answer::json(body) {
+        if let Some(json) = decode(body).map(|decoded| decoded.json) {
             return Self { usage: answer::usage(&json), ..Self::read(&json) };
         }
         let text = String::from_utf8_lossy(body).into_owned();

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+pub(crate) mod scripted;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

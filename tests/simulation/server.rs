@@ -157,7 +157,7 @@ impl Server {
         let finish = *self.random.choice(&[Finish::Complete, Finish::Truncated, Finish::Refused]).expect("not empty");
         let told = (self.random.f64() >= self.manner.silent).then_some(usage);
         Judgement {
-            verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish }),
+            verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish, odd: Vec::new() }),
             billed,
             hints,
             in_outage: false,

@@ -24,7 +24,7 @@ pub(super) fn read(connection: &Connection, first: Quarter) -> rusqlite::Result<
 /// Adds to what was used in a quarter.
 pub(super) fn add(transaction: &Transaction<'_>, quarter: Quarter, amount: Amount) -> rusqlite::Result<()> {
     transaction
-        .prepare_cached("INSERT INTO quarters VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = tokens + ?2, requests = requests + ?3")?
+        .prepare_cached("INSERT INTO quarters VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET tokens = min(tokens + ?2, 9223372036854775807), requests = requests + ?3")?
         .execute(params![quarter.0, signed(amount.tokens), signed(amount.requests)])?;
     Ok(())
 }
@@ -39,7 +39,7 @@ pub(super) fn settle(
     transaction
         .prepare_cached(
             "INSERT INTO quarters VALUES (?1, max(?2, 0), max(?3, 0))
-             ON CONFLICT DO UPDATE SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0)",
+             ON CONFLICT DO UPDATE SET tokens = min(max(tokens + ?2, 0), 9223372036854775807), requests = max(requests + ?3, 0)",
         )?
         .execute(params![quarter.0, tokens, requests])?;
     Ok(())

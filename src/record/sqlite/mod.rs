@@ -206,16 +206,17 @@ impl Store for SqliteStore {
                  ON CONFLICT DO UPDATE SET status = ?4, attempts = ?5, reserved_tokens = ?7, begun_ms = ?8",
             )?;
             for claim in claims {
-                match ledger.admit(unsigned(entry), Amount::request(claim.tokens), now) {
+                let tokens = claim.tokens.min(MOST_TOKENS);
+                match ledger.admit(unsigned(entry), Amount::request(tokens), now) {
                     Admission::Now => {
                         let status = step(transaction, run, claim.prompt.0, Step::Begin)?;
                         journal.execute(params![
                             run, signed(claim.prompt.0), claim.fingerprint.0, status as i64, claim.attempt,
-                            signed(claim.input_tokens), signed(claim.tokens), wall_ms
+                            signed(claim.input_tokens), signed(tokens), wall_ms
                         ])?;
-                        total.tokens += claim.tokens;
+                        total.tokens = total.tokens.saturating_add(tokens);
                         total.requests += 1;
-                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens: claim.tokens });
+                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens });
                     }
                     Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
                     Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),
@@ -260,13 +261,14 @@ impl Store for SqliteStore {
                 .optional()?;
             for Finished { prompt, fingerprint, settled, ended } in finished {
                 if let Some(Settlement { reservation, used, heard }) = settled {
+                    let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..used };
                     // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
                     let is_replaced = Some(signed(reservation.entry)) <= replaced;
                     let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
                     let settled = Settled { reserved: reservation.tokens, used, heard };
                     ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
                     let change = entries.entry((reservation.entry, reservation.quarter)).or_default();
-                    change.tokens += signed(used.tokens) - signed(reservation.tokens);
+                    change.tokens = change.tokens.saturating_add(signed(used.tokens) - signed(reservation.tokens));
                     change.requests += signed(used.requests) - 1;
                     change.settled += 1;
                     change.heard = change.heard.max(heard);
@@ -284,7 +286,7 @@ impl Store for SqliteStore {
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;
                 let mut settle = transaction.prepare_cached(
-                    "UPDATE ledger SET tokens = max(tokens + ?2, 0), requests = max(requests + ?3, 0), rev = ?4, open = max(open - ?5, 0),
+                    "UPDATE ledger SET tokens = min(max(tokens + ?2, 0), 9223372036854775807), requests = max(requests + ?3, 0), rev = ?4, open = max(open - ?5, 0),
                      heard = max(heard, ?6) WHERE id = ?1",
                 )?;
                 for ((entry, quarter), change) in entries {
@@ -464,7 +466,10 @@ fn before(now: &Now, wall_ms: i64) -> Mono {
     Mono(now.mono.0.saturating_sub(nanos(age)))
 }
 
-/// `SQLite`'s numbers are signed; ours are far below where that matters.
+/// More tokens than any request has: an amount is cut to this, so that sums stay far below what the file can hold.
+const MOST_TOKENS: u64 = 1 << 53;
+
+/// `SQLite`'s numbers are signed, and what is added beyond them becomes a float there: each sum is cut to the largest.
 fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
