@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a file is not read; its path is named by the error around it.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,13 @@ pub fn kind(kind: FileType) -> &'static str {
         (_, true) => "a link",
         _ => "something else",
     }
+}
+
+/// Where `path` leads, if that is no place in `folder`; `None` also where it leads nowhere.
+#[must_use]
+pub fn outside(folder: &Path, path: &Path) -> Option<PathBuf> {
+    let (folder, target) = (fs::canonicalize(folder).ok()?, fs::canonicalize(path).ok()?);
+    (!target.starts_with(folder)).then_some(target)
 }
 
 /// `64 kB`, `256 MB`.

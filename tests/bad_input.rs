@@ -122,7 +122,7 @@ fn a_bad_prompt_fails_alone() {
     workspace.write("prompts/3_prompt.txt", b"ab\xffcd");
     workspace.write("prompts/4_prompt.txt", "\u{feff}Say something short about the number 1.\n");
     workspace.write("prompts/5_prompt.txt", "    ");
-    workspace.write("prompts/6_prompt.txt", " ".repeat(1_000_000));
+    workspace.write("prompts/6_prompt.txt", " ".repeat(1_000_000) + "?");
     workspace.write("prompts/7_prompt.txt", "a few words ".repeat(170_000));
     workspace.write("prompts/8_prompt.txt", "");
     workspace.write("prompts/notes.txt", "x");
@@ -132,18 +132,18 @@ fn a_bad_prompt_fails_alone() {
     let ran = workspace.run_to(1, &["--base-url", &url]);
     ran.says(&[
         "notes.txt",
-        "8_prompt.txt",
+        "no text in it: 5_prompt.txt, 8_prompt.txt",
         "101_prompt.txt",
         "prompts/3_prompt.txt",
         "byte 2",
         "context window of 128,000",
     ])
-    .closes("7 prompts = 5 done + 0 up to date + 2 failed + 0 pending");
+    .closes("6 prompts = 4 done + 0 up to date + 2 failed + 0 pending");
     assert!(workspace.read("outputs/3_output.txt").starts_with("ERROR: not_text: prompts/3_prompt.txt"));
     assert!(workspace.read("outputs/7_output.txt").starts_with("ERROR: too_large: "));
     // Without its mark, the fourth is the same request as the first.
     assert_eq!(workspace.read("outputs/4_output.txt"), workspace.read("outputs/1_output.txt"));
-    assert_eq!((server.log().len(), workspace.usage().day_tokens), (5, billed(&server.log())));
+    assert_eq!((server.log().len(), workspace.usage().day_tokens), (4, billed(&server.log())));
 }
 
 #[test]

@@ -93,12 +93,13 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         }
         None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), None),
     };
-    let surveyed = prepared.survey(&scan.prompts, &found, args.force)?;
+    let surveyed = prepared.survey(&scan, &found, args.force)?;
+    let nothing = surveyed.is_empty();
     let plan = prepared.plan(surveyed.clone());
     for warning in &prepared.warnings {
         tell(&format!("warning: {warning}"));
     }
-    if scan.prompts.is_empty() {
+    if nothing {
         tell(&prepared.nothing_selected(&scan));
     }
     let (plan, refused) = match plan {

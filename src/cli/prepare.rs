@@ -10,7 +10,7 @@ use super::args::SettingsArgs;
 use crate::clock::Clock;
 use crate::config::{Environment, Settings, load, needs_key};
 use crate::count::{LARGEST_WINDOW, Tokenizer, context_window};
-use crate::model::{PromptId, Secret};
+use crate::model::Secret;
 use crate::plan::price::Price;
 use crate::plan::survey::Survey;
 use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
@@ -107,16 +107,16 @@ impl Prepared {
         if self.is_free() { None } else { Price::look_up(&template.model, base_url, wall) }
     }
 
-    /// Reads the prompts `ids`, and what is known of them.
-    pub(super) fn survey(&self, ids: &[PromptId], found: &Found, force: bool) -> Result<Vec<Surveyed>, Failure> {
-        let Settings { prompts, outputs, template, .. } = &self.settings;
+    /// Reads the prompts that were scanned, and what is known of them; adds to the warnings those that have no text and are left out.
+    pub(super) fn survey(&mut self, scan: &Scan, found: &Found, force: bool) -> Result<Vec<Surveyed>, Failure> {
+        let Settings { outputs, template, .. } = &self.settings;
         let mut on_disk = target::list(outputs)?;
         for answer in &found.kept {
             on_disk.insert(answer.prompt, OutputFile { bytes: answer.text.len() as u64, modified_ms: 0 });
         }
         let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
         let survey = Survey {
-            prompts,
+            prompts: &scan.folder,
             outputs,
             template,
             known: &found.known,
@@ -125,7 +125,12 @@ impl Prepared {
             force,
             rehearsal: self.rehearsal,
         };
-        Ok(survey.run(ids))
+        let surveyed = survey.run(&scan.prompts);
+        // Both are in the same order.
+        let mut with_text = surveyed.iter().map(|surveyed| surveyed.prompt).peekable();
+        let blank: Vec<_> = scan.prompts.iter().copied().filter(|id| with_text.next_if_eq(id).is_none()).collect();
+        self.warnings.extend(scan.without_text(&blank));
+        Ok(surveyed)
     }
 
     /// Plans what was surveyed, and adds to the warnings what a person should know of it.

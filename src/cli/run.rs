@@ -25,6 +25,7 @@ use crate::report::summary::Tally;
 use crate::report::terminal::Terminal;
 use crate::run::{Concurrency, Ending, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
+use crate::source::folder::Folder;
 use crate::standin;
 use crate::write::hold::Outputs;
 use crate::write::target;
@@ -73,7 +74,7 @@ impl Run<'_> {
     fn go(&mut self) -> Result<Exit, Failure> {
         let scan = self.prepared.scan()?;
         self.warn();
-        if scan.prompts.is_empty() {
+        if !scan.has_text() {
             self.watcher.terminal.say(&self.prepared.nothing_selected(&scan));
         } else if !self.args.offline && self.prepared.key.is_none() && needs_key(&self.prepared.settings.base_url) {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
@@ -87,7 +88,7 @@ impl Run<'_> {
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
         self.write_kept(&mut store, &mut found)?;
         self.recover_lost(&mut store, &mut found)?;
-        let surveyed = self.prepared.survey(&scan.prompts, &found, self.args.force)?;
+        let surveyed = self.prepared.survey(&scan, &found, self.args.force)?;
         let plan = self.prepared.plan(surveyed);
         self.warn();
         let plan = plan?;
@@ -103,7 +104,7 @@ impl Run<'_> {
         };
         store.start_run(&info, &self.clock.now())?;
         store.adopt(&plan.adopted, &self.clock.now())?;
-        self.send(plan, store, &found)
+        self.send(plan, scan.folder, store, &found)
     }
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
@@ -127,7 +128,7 @@ impl Run<'_> {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    fn send(&mut self, plan: Plan, mut store: SqliteStore, found: &Found) -> Result<Exit, Failure> {
+    fn send(&mut self, plan: Plan, prompts: Folder, mut store: SqliteStore, found: &Found) -> Result<Exit, Failure> {
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.price = self.prepared.price(self.clock.now().wall);
@@ -161,7 +162,7 @@ impl Run<'_> {
             tokenizer: Tokenizer::for_model(&settings.template.model),
             most_tokens: self.prepared.most_tokens(),
             key: self.prepared.key.clone(),
-            prompts: settings.prompts.clone(),
+            prompts,
             outputs: settings.outputs.clone(),
             store,
             endpoint,

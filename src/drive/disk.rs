@@ -14,8 +14,7 @@ use crate::record::entry::{Fingerprint, Fingerprinter};
 use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
 use crate::send::attempt;
 use crate::send::class;
-use crate::source::prompt;
-use crate::source::scan;
+use crate::source::folder::Folder;
 use crate::write::target;
 
 /// Flushes of several files go on at once: about 8 of them keep a disk busy, more only queue.
@@ -32,7 +31,7 @@ pub(super) struct Disk {
 }
 
 struct Worker {
-    prompts: PathBuf,
+    prompts: Folder,
     outputs: PathBuf,
     template: Arc<RequestTemplate>,
     fingerprinter: Fingerprinter,
@@ -41,7 +40,7 @@ struct Worker {
 
 impl Disk {
     pub(super) fn start(
-        prompts: PathBuf,
+        prompts: Folder,
         outputs: PathBuf,
         template: Arc<RequestTemplate>,
         fingerprinter: Fingerprinter,
@@ -84,11 +83,11 @@ impl Worker {
     }
 
     fn request(&self, prompt: PromptId, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
-        let text = scan::read(&self.prompts, prompt).map_err(|error| fault(&error))?;
+        let text = self.prompts.read(prompt).map_err(|error| fault(&error))?;
         if self.fingerprinter.of(&text) != planned {
             let message = format!(
                 "{} was changed while the run went on; run again to send it as it is now",
-                prompt::file_name(prompt)
+                self.prompts.file_name(prompt)
             );
             return Err(Doom { class: class::CHANGED, message });
         }

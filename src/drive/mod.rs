@@ -29,6 +29,7 @@ use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
 use crate::send::client::Client;
 use crate::send::hints;
+use crate::source::folder::Folder;
 use disk::Disk;
 use keeper::Keeper;
 
@@ -50,7 +51,7 @@ pub struct Io {
     /// Masked in every message, should a server echo it.
     pub key: Option<Secret>,
     /// The prompts folder.
-    pub prompts: PathBuf,
+    pub prompts: Folder,
     /// The outputs folder.
     pub outputs: PathBuf,
     /// Ledger and journal.

@@ -24,6 +24,17 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct PromptId(pub u64);
 
+impl PromptId {
+    /// The largest: the journal's numbers have a sign.
+    pub const MOST: Self = Self(i64::MAX.unsigned_abs());
+
+    /// The id of this number; `None` where it is too large.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        (number <= Self::MOST.0).then_some(Self(number))
+    }
+}
+
 impl fmt::Display for PromptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

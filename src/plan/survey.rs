@@ -13,7 +13,8 @@ use crate::model::{PromptId, RequestTemplate};
 use crate::record::entry::{Fingerprint, Fingerprinter, Known};
 use crate::run::Doom;
 use crate::send::class;
-use crate::source::scan::{self, ReadError};
+use crate::source::folder::{Folder, ReadError};
+use crate::source::prompt::is_blank;
 use crate::write::target::{self, OutputFile};
 
 /// How many prompts a thread takes at a time.
@@ -23,7 +24,7 @@ const CHUNK: usize = 64;
 #[derive(Clone, Copy)]
 pub struct Survey<'a> {
     /// The prompts folder.
-    pub prompts: &'a Path,
+    pub prompts: &'a Folder,
     /// The outputs folder.
     pub outputs: &'a Path,
     /// What every request has.
@@ -41,7 +42,7 @@ pub struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    /// Surveys the prompts `ids`. A file whose text is empty but for a byte order mark is left out.
+    /// Surveys the prompts `ids`. Those without text are left out.
     #[must_use]
     pub fn run(&self, ids: &[PromptId]) -> Vec<Surveyed> {
         let fingerprinter = Fingerprinter::new(self.template, self.rehearsal);
@@ -82,8 +83,8 @@ impl Survey<'_> {
         fingerprinter: &Fingerprinter,
         counter: &OnceLock<RequestCounter>,
     ) -> Option<Surveyed> {
-        let text = match scan::read(self.prompts, prompt) {
-            Ok(text) if text.is_empty() => return None,
+        let text = match self.prompts.read(prompt) {
+            Ok(text) if is_blank(&text) => return None,
             Ok(text) => text,
             Err(error) => return Some(Surveyed { prompt, request: Err(fault(&error)) }),
         };

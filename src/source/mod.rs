@@ -1,5 +1,6 @@
 //! Which prompts are meant, and what they say.
 
+pub mod folder;
 pub mod priority;
 pub mod prompt;
 pub mod range;

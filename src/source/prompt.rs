@@ -2,15 +2,34 @@
 
 use crate::model::PromptId;
 
-/// The id of a prompt file's name: 7 of `7_prompt.txt`; `None` for any other name, also for `007_prompt.txt`, which would be a second name of 7.
-#[must_use]
-pub fn id_of(file_name: &str) -> Option<PromptId> {
-    let digits = file_name.strip_suffix("_prompt.txt")?;
-    let id = PromptId(digits.parse().ok()?);
-    (id.to_string() == digits).then_some(id)
+/// What a file's name in the prompts folder means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A prompt: 7 of `7_prompt.txt`, and of `007_prompt.txt`.
+    Prompt(PromptId),
+    /// A prompt whose number is over [`PromptId::MOST`].
+    TooLarge,
+    /// Anything else.
+    Other,
 }
 
-/// The name of a prompt's file.
+/// What `file_name` means.
+#[must_use]
+pub fn name(file_name: &str) -> Name {
+    let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(digits) = file_name.strip_suffix("_prompt.txt").filter(digits) else { return Name::Other };
+    digits.parse().ok().and_then(PromptId::new).map_or(Name::TooLarge, Name::Prompt)
+}
+
+/// The prompt's name that is likely meant by another one: with the first number that stands in it, else the first of all.
+#[must_use]
+pub fn nearest_name(other: &str) -> String {
+    let number = other.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
+    let id = number.and_then(|digits| PromptId::new(digits.parse().ok()?)).unwrap_or(PromptId(1));
+    file_name(id)
+}
+
+/// The plain name of a prompt's file.
 #[must_use]
 pub fn file_name(id: PromptId) -> String {
     format!("{id}_prompt.txt")
@@ -42,24 +61,42 @@ pub fn text(bytes: Vec<u8>) -> Result<String, NotText> {
     Ok(text)
 }
 
+/// Whether there is nothing in `text` to ask.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    text.trim_start().is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_and_ids_go_both_ways() {
-        assert_eq!(id_of("7_prompt.txt"), Some(PromptId(7)));
-        assert_eq!(id_of(&file_name(PromptId(50_000))), Some(PromptId(50_000)));
-        for other in [
-            "007_prompt.txt",
-            "+7_prompt.txt",
-            "x_prompt.txt",
-            "_prompt.txt",
-            "7_prompt.md",
-            "7_Prompt.txt",
-            "7_prompt.txt.bak",
+        let prompt = |id| Name::Prompt(PromptId(id));
+        assert_eq!(name("7_prompt.txt"), prompt(7));
+        assert_eq!(name("007_prompt.txt"), prompt(7));
+        assert_eq!(name(&file_name(PromptId(50_000))), prompt(50_000));
+        assert_eq!(name("0000000000000000000000009223372036854775807_prompt.txt"), Name::Prompt(PromptId::MOST));
+        for large in
+            ["9223372036854775808_prompt.txt", "18446744073709551615_prompt.txt", "99999999999999999999_prompt.txt"]
+        {
+            assert_eq!(name(large), Name::TooLarge, "{large}");
+        }
+        for other in ["+7_prompt.txt", "x_prompt.txt", "_prompt.txt", "7_prompt.md", "7_Prompt.txt", "7_prompt.txt.bak"]
+        {
+            assert_eq!(name(other), Name::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_number_in_another_name_is_likely_meant() {
+        for (other, right) in [
+            ("question.txt", "1_prompt.txt"),
+            ("prompt_017 v2.md", "17_prompt.txt"),
+            ("99999999999999999999.txt", "1_prompt.txt"),
         ] {
-            assert_eq!(id_of(other), None, "{other}");
+            assert_eq!(nearest_name(other), right);
         }
     }
 

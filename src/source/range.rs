@@ -64,7 +64,13 @@ impl FromStr for Range {
         for part in text.split(',') {
             let number = |digits: &str| {
                 let digits = digits.trim();
-                digits.parse::<u64>().map_err(|_| error(format!("`{digits}` is not a number")))
+                if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Err(error(format!("`{digits}` is not a number")));
+                }
+                let id = digits.parse().ok().and_then(PromptId::new);
+                let most = PromptId::MOST;
+                id.map(|id| id.0)
+                    .ok_or_else(|| error(format!("`{digits}` is over {most}, the largest number of a prompt")))
             };
             let (first, last) = match part.split_once('-') {
                 Some((first, last)) => (number(first)?, number(last)?),
@@ -105,7 +111,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
-        for (text, why) in [("", "``"), ("a-3", "`a`"), ("9-3", "9 is after 3"), ("1,,2", "``"), ("-5", "``")] {
+        for (text, why) in [
+            ("", "``"),
+            ("a-3", "`a`"),
+            ("9-3", "9 is after 3"),
+            ("1,,2", "``"),
+            ("-5", "``"),
+            ("+5", "`+5`"),
+            ("1-9223372036854775808", "`9223372036854775808` is over 9223372036854775807"),
+            ("99999999999999999999", "is over"),
+        ] {
             let error = text.parse::<Range>().expect_err(text).to_string();
             assert!(error.contains(why) && error.contains("1-100"), "{error}");
         }

@@ -1,18 +1,16 @@
-//! Reads the prompts folder.
+//! Lists the prompts folder.
 
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::prompt::{self, NotText};
+use super::folder::Folder;
+use super::prompt::{self, Name};
 use super::range::Range;
 use crate::model::PromptId;
-use crate::regular::{self, Unread};
+use crate::regular;
 
-/// The most bytes of a prompt: far more than any model's context window holds.
-const MOST: u64 = 256_000_000;
-
-/// The prompts folder cannot be read.
+/// The prompts folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// There is none.
@@ -33,19 +31,59 @@ pub enum ScanError {
         /// What the system says.
         source: io::Error,
     },
+    /// It has files, and none is a prompt by its name.
+    #[error("no file in {path} has the name of a prompt: rename `{name}` to `{right}`{}", likewise(*.others))]
+    NoneNamed {
+        /// The folder.
+        path: PathBuf,
+        /// One of the names,
+        name: String,
+        /// and what it could be.
+        right: String,
+        /// How many more there are.
+        others: usize,
+    },
+    /// Two files are one prompt.
+    #[error("{one} and {other} in {path} are both prompt {id}: remove or rename one of them")]
+    Twice {
+        /// The folder.
+        path: PathBuf,
+        /// Which.
+        id: PromptId,
+        /// One name.
+        one: String,
+        /// The other one.
+        other: String,
+    },
+}
+
+fn likewise(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => ", and the other file likewise".to_owned(),
+        _ => format!(", and the other {others} likewise"),
+    }
 }
 
 /// What a prompts folder holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// The prompts meant, in order: those in range whose files are not empty.
+    /// The folder, which knows the names of the prompts' files.
+    pub folder: Folder,
+    /// The prompts meant, in order: those in range whose files are not empty. Some may have no text all the same.
     pub prompts: Vec<PromptId>,
     /// Files in range that are empty.
     pub empty: Vec<PromptId>,
     /// Prompts outside the range.
     pub out_of_range: Vec<PromptId>,
+    /// Names whose number is too large.
+    pub too_large: Vec<String>,
+    /// Names of prompts in range that are no files, and what they are.
+    pub irregular: Vec<(String, &'static str)>,
     /// Names that do not fit.
     pub misnamed: Vec<String>,
+    /// The prompts that are links to files outside the folder, and those files.
+    pub elsewhere: Vec<(PromptId, PathBuf)>,
 }
 
 /// Lists the prompts of `folder` that are in `range` and, where given, in `only`.
@@ -57,98 +95,136 @@ pub fn scan(folder: &Path, range: &Range, only: Option<&Range>) -> Result<Scan, 
         io::ErrorKind::NotADirectory => ScanError::NotAFolder(folder.to_owned()),
         _ => ScanError::Unreadable { path: folder.to_owned(), source },
     };
-    let mut scan = Scan::default();
+    let mut scan = Scan { folder: Folder::new(folder), ..Scan::default() };
+    let mut is_named = false;
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let Some(id) = prompt::id_of(&name) else {
-            if !name.starts_with('.') && entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
-                scan.misnamed.push(name.into_owned());
+        match prompt::name(&name) {
+            Name::Prompt(id) => {
+                is_named = true;
+                if !range.contains(id) {
+                    scan.out_of_range.push(id);
+                } else if only.is_none_or(|only| only.contains(id)) {
+                    scan.take(id, &name, &entry)?;
+                }
             }
-            continue;
-        };
-        if !range.contains(id) {
-            scan.out_of_range.push(id);
-        } else if only.is_none_or(|only| only.contains(id)) {
-            // A link counts as what it leads to; one that leads nowhere is reported when it is read.
-            match fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_file() && metadata.len() == 0 => scan.empty.push(id),
-                Ok(metadata) if !metadata.is_file() => scan.misnamed.push(name.into_owned()),
-                _ => scan.prompts.push(id),
-            }
+            Name::TooLarge => scan.too_large.push(name.into_owned()),
+            Name::Other if name.starts_with('.') || entry.file_type().is_ok_and(|kind| kind.is_dir()) => {}
+            Name::Other => scan.misnamed.push(name.into_owned()),
         }
     }
-    scan.prompts.sort_unstable();
-    scan.empty.sort_unstable();
-    scan.out_of_range.sort_unstable();
-    scan.misnamed.sort_unstable();
-    Ok(scan)
-}
-
-/// A prompt's file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It is no regular file, too long, or the system does not let us.
-    #[error("{path} cannot be read: {source}; {}", source.advice())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Unread,
-    },
-    /// It is not text.
-    #[error("{path}: {source}")]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        source: NotText,
-    },
-}
-
-/// Reads the text of one prompt.
-pub fn read(folder: &Path, id: PromptId) -> Result<String, ReadError> {
-    let path = folder.join(prompt::file_name(id));
-    match regular::read(&path, MOST) {
-        Ok(bytes) => prompt::text(bytes).map_err(|source| ReadError::NotText { path, source }),
-        Err(source) => Err(ReadError::Unreadable { path, source }),
+    scan.sort();
+    let mut named = [scan.prompts.as_slice(), &scan.empty].concat();
+    named.sort_unstable();
+    if let Some(pair) = named.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(scan.twice(pair[0], prompt::file_name(pair[0])));
+    }
+    match scan.misnamed.iter().chain(&scan.too_large).next() {
+        Some(name) if !is_named => Err(ScanError::NoneNamed {
+            path: folder.to_owned(),
+            name: name.clone(),
+            right: prompt::nearest_name(name),
+            others: scan.misnamed.len() + scan.too_large.len() - 1,
+        }),
+        _ => Ok(scan),
     }
 }
 
 impl Scan {
-    /// What a person should know of the folder: names that do not fit, empty files, prompts out of range.
+    /// Takes in a prompt that is meant.
+    fn take(&mut self, id: PromptId, name: &str, entry: &DirEntry) -> Result<(), ScanError> {
+        let path = entry.path();
+        // A link counts as what it leads to; one that leads nowhere is reported when it is read.
+        match fs::metadata(&path) {
+            Ok(metadata) if !metadata.is_file() => {
+                self.irregular.push((name.to_owned(), regular::kind(metadata.file_type())));
+                return Ok(());
+            }
+            Ok(metadata) if metadata.len() == 0 => self.empty.push(id),
+            _ => self.prompts.push(id),
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            self.elsewhere.extend(regular::outside(self.folder.path(), &path).map(|target| (id, target)));
+        }
+        match self.folder.name(id, name) {
+            Some(other) => Err(self.twice(id, other)),
+            None => Ok(()),
+        }
+    }
+
+    /// The folder's own order is any.
+    fn sort(&mut self) {
+        for ids in [&mut self.prompts, &mut self.empty, &mut self.out_of_range] {
+            ids.sort_unstable();
+        }
+        for names in [&mut self.too_large, &mut self.misnamed] {
+            names.sort_unstable();
+        }
+        self.irregular.sort_unstable();
+        self.elsewhere.sort_unstable();
+    }
+
+    fn twice(&self, id: PromptId, other: String) -> ScanError {
+        let one = self.folder.file_name(id);
+        let (one, other) = if one < other { (one, other) } else { (other, one) };
+        ScanError::Twice { path: self.folder.path().to_owned(), id, one, other }
+    }
+
+    /// Whether there is anything to send: a prompt with text, or one that cannot be read, which is said when it is.
+    #[must_use]
+    pub fn has_text(&self) -> bool {
+        self.prompts.iter().any(|id| self.folder.read(*id).map_or(true, |text| !prompt::is_blank(&text)))
+    }
+
+    /// What a person should know of the folder: what is left out, and what leads out of it.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let names = |ids: &[PromptId]| some_of(ids.iter().map(|id| prompt::file_name(*id)), ids.len());
-        if !self.misnamed.is_empty() {
-            let names = some_of(self.misnamed.iter().cloned(), self.misnamed.len());
-            warnings.push(format!("left out, because the name is not of the form N_prompt.txt: {names}"));
-        }
-        if !self.empty.is_empty() {
-            warnings.push(format!("left out, because the file is empty: {}", names(&self.empty)));
-        }
-        if !self.out_of_range.is_empty() {
-            warnings.push(format!(
-                "left out, because the number is out of range (see --range): {}",
-                names(&self.out_of_range)
-            ));
+        let irregular: Vec<_> = self.irregular.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+        let out_of_range: Vec<_> = self.out_of_range.iter().map(|id| prompt::file_name(*id)).collect();
+        let most = PromptId::MOST;
+        let left_out = [
+            ("the name is not of the form N_prompt.txt".to_owned(), &self.misnamed),
+            (format!("the number is over {most}"), &self.too_large),
+            ("it is not a regular file".to_owned(), &irregular),
+            ("the number is out of range (see --range)".to_owned(), &out_of_range),
+        ];
+        let mut warnings: Vec<_> = left_out
+            .iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(why, names)| format!("left out, because {why}: {}", some_of(names)))
+            .collect();
+        if let Some((first, target)) = self.elsewhere.first() {
+            let (first, target, path) = (self.folder.file_name(*first), target.display(), self.folder.path().display());
+            warnings.push(match self.elsewhere.len() {
+                1 => format!("{first} is a link out of {path}, to {target}; the text there is sent"),
+                count => format!(
+                    "{count} prompts are links out of {path}, {first} to {target} first; the texts there are sent"
+                ),
+            });
         }
         warnings
+    }
+
+    /// The warning of files without text: those that are empty, and the prompts `blank`, which were read.
+    #[must_use]
+    pub fn without_text(&self, blank: &[PromptId]) -> Option<String> {
+        let mut ids = [self.empty.as_slice(), blank].concat();
+        ids.sort_unstable();
+        let names: Vec<_> = ids.iter().map(|id| self.folder.file_name(*id)).collect();
+        (!names.is_empty()).then(|| format!("left out, because there is no text in it: {}", some_of(&names)))
     }
 }
 
 /// The first few of `names`, and how many more there are.
-fn some_of(names: impl Iterator<Item = String>, count: usize) -> String {
+fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let mut text = names.take(SHOWN).collect::<Vec<_>>().join(", ");
-    if count > SHOWN {
-        use std::fmt::Write;
-        // Writing to a string does not fail.
-        let _ = write!(text, " and {} more", count - SHOWN);
+    let text = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]
@@ -160,26 +236,51 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
         for (name, text) in
-            [("10_prompt.txt", "x"), ("9_prompt.txt", " "), ("2_prompt.txt", ""), ("101_prompt.txt", "x")]
+            [("10_prompt.txt", "x"), ("009_prompt.txt", " "), ("2_prompt.txt", ""), ("101_prompt.txt", "x")]
         {
             write(name, text);
         }
-        for name in ["notes.txt", "01_prompt.txt", ".gitkeep"] {
+        for name in ["notes.txt", "9223372036854775808_prompt.txt", ".gitkeep"] {
             write(name, "x");
         }
         fs::create_dir(folder.path().join("old")).expect("made");
         fs::create_dir(folder.path().join("3_prompt.txt")).expect("made");
         let range = "1-100".parse().expect("a range");
-        let scan = scan(folder.path(), &range, None).expect("scanned");
-        assert_eq!(scan.prompts, [PromptId(9), PromptId(10)]);
+        let scanned = scan(folder.path(), &range, None).expect("scanned");
+        assert_eq!(scanned.prompts, [PromptId(9), PromptId(10)]);
         assert_eq!(
-            (scan.empty.as_slice(), scan.out_of_range.as_slice()),
+            (scanned.empty.as_slice(), scanned.out_of_range.as_slice()),
             ([PromptId(2)].as_slice(), [PromptId(101)].as_slice())
         );
-        assert_eq!(scan.misnamed, ["01_prompt.txt", "3_prompt.txt", "notes.txt"]);
-        assert_eq!(scan.warnings().len(), 3);
-        let only = "10-20".parse().expect("a range");
-        assert_eq!(super::scan(folder.path(), &range, Some(&only)).expect("scanned").prompts, [PromptId(10)]);
+        assert_eq!((scanned.misnamed.as_slice(), scanned.too_large.len()), (["notes.txt".to_owned()].as_slice(), 1));
+        assert_eq!(scanned.irregular, [("3_prompt.txt".to_owned(), "a folder")]);
+        assert_eq!(scanned.warnings().len(), 4);
+        assert_eq!(scanned.folder.read(PromptId(9)).expect("read"), " ");
+        let said = scanned.without_text(&[PromptId(9)]).expect("a warning");
+        assert!(said.ends_with(": 2_prompt.txt, 009_prompt.txt"), "{said}");
+        assert!(scanned.has_text());
+        let only = "9-9".parse().expect("a range");
+        let scanned = scan(folder.path(), &range, Some(&only)).expect("scanned");
+        assert!(scanned.prompts == [PromptId(9)] && !scanned.has_text());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_out_of_the_folder_are_counted_and_the_first_is_named() {
+        use std::os::unix::fs::symlink;
+        let outside = tempfile::tempdir().expect("a folder");
+        let folder = outside.path().join("prompts");
+        fs::create_dir(&folder).expect("made");
+        fs::write(outside.path().join("secret"), "x").expect("written");
+        fs::write(folder.join("1_prompt.txt"), "x").expect("written");
+        symlink("1_prompt.txt", folder.join("2_prompt.txt")).expect("linked");
+        let warnings = || scan(&folder, &Range::all(), None).expect("scanned").warnings();
+        assert_eq!(warnings(), [""; 0]);
+        symlink("../secret", folder.join("7_prompt.txt")).expect("linked");
+        assert!(warnings()[0].contains("7_prompt.txt is a link out of ") && warnings()[0].contains("/secret; "));
+        symlink(outside.path().join("secret"), folder.join("8_prompt.txt")).expect("linked");
+        let said = &warnings()[0];
+        assert!(said.contains("2 prompts are links out of ") && said.contains("7_prompt.txt to "), "{said}");
     }
 
     #[test]
