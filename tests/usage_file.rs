@@ -1,11 +1,18 @@
 //! `usage.md` while a run goes on: what it counts, and what happens when it cannot be written.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 mod common;
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
-use common::{Ended, Workspace, billed, serve, until};
-use promptmill::standin::Options;
+use common::{Ended, Workspace, always, billed, serve, until};
+use promptmill::admit::ledger::Amount;
+use promptmill::admit::usage_md::Face;
+use promptmill::standin::{FaultKind, Options, Server};
+use serde_json::Value;
 
 #[test]
 fn a_prompt_that_was_never_sent_is_no_request() {
@@ -20,4 +27,79 @@ fn a_prompt_that_was_never_sent_is_no_request() {
     assert_eq!(ended.summary()["requests"], 1);
     let usage = workspace.usage();
     assert_eq!((usage.minute.requests, usage.day_tokens), (1, billed(&server.log())));
+}
+
+/// A run with one request that is never answered, and what it says.
+struct Hanging {
+    child: std::process::Child,
+    events: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Hanging {
+    fn start(workspace: &Workspace, server: &Server, args: &[&str]) -> Self {
+        let mut child = workspace.command_against(server, args).spawn().expect("started");
+        let events = BufReader::new(child.stdout.take().expect("piped")).lines();
+        until("the request", || server.log().len() == 1);
+        until("usage.md", || workspace.path("usage.md").exists());
+        Self { child, events }
+    }
+
+    /// The next warning that the run gives.
+    fn warning(&mut self) -> String {
+        let is_warning = |event: &Value| event["event"] == "warning";
+        let mut events =
+            self.events.by_ref().map(|line| serde_json::from_str(&line.expect("a line")).expect("an event"));
+        let warning = events.find(is_warning).expect("a warning");
+        warning["message"].as_str().expect("text").to_owned()
+    }
+
+    /// Kills it; the warnings that were left.
+    fn end(mut self) -> Vec<String> {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+        let rest = self.events.filter_map(|line| serde_json::from_str(&line.ok()?).ok());
+        rest.filter(|event: &Value| event["event"] == "warning").map(|event| event["message"].to_string()).collect()
+    }
+}
+
+#[test]
+fn a_usage_md_that_cannot_be_written_is_written_again_as_soon_as_it_can() {
+    let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
+    let workspace = Workspace::with_prompts(1);
+    let mut run = Hanging::start(&workspace, &server, &[]);
+    let usage = workspace.path("usage.md");
+    let is_there = || fs::read_to_string(&usage).is_ok_and(|text| text.contains("requests_within_min = 1\n"));
+    until("the request in usage.md", is_there);
+    for _ in 0..2 {
+        until("a folder in its place", || fs::remove_file(&usage).and_then(|()| fs::create_dir(&usage)).is_ok());
+        let said = run.warning();
+        assert!(said.starts_with("usage.md cannot be read: "), "{said}");
+        fs::remove_dir(&usage).expect("removed");
+        until("usage.md again", is_there);
+    }
+    assert_eq!(run.end(), Vec::<String>::new());
+}
+
+#[test]
+fn a_usage_md_that_is_damaged_in_a_run_is_left_alone_until_it_is_mended() {
+    let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
+    let workspace = Workspace::with_prompts(1);
+    let mut run = Hanging::start(&workspace, &server, &["--window", "1s"]);
+    let usage = workspace.path("usage.md");
+    until("the request in usage.md", || workspace.usage().day_tokens > 0);
+    let before = workspace.usage();
+    workspace.write("usage.md", "my notes\n");
+    let said = run.warning();
+    assert!(said.contains("usage.md is damaged") && said.contains("line 1"), "{said}");
+    assert_eq!(workspace.read("usage.md"), "my notes\n");
+    // All at once, as an editor does it.
+    let mended = Face { day_tokens: 4_000, minute: Amount::request(70), ..before };
+    workspace.write("mended", mended.to_string());
+    fs::rename(workspace.path("mended"), &usage).expect("placed");
+    // They hold, and are written again as soon as their minute is over.
+    until("the mended numbers", || {
+        let usage = workspace.usage();
+        (usage.minute, usage.day_tokens) == (Amount::default(), 4_000)
+    });
+    assert_eq!(run.end(), Vec::<String>::new());
 }

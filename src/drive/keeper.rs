@@ -41,7 +41,7 @@ impl Keeper {
         back: UnboundedSender<Back>,
     ) -> Self {
         let (asks, queue) = channel();
-        let keeping = Keeping { store, outputs, endpoint, clock, notes: Vec::new() };
+        let keeping = Keeping { store, outputs, endpoint, clock, notes: Vec::new(), face_is_wrong: None };
         let thread = thread::spawn(move || keeping.keep(&queue, &back));
         Self { asks, thread }
     }
@@ -81,13 +81,14 @@ struct Keeping {
     clock: Clock,
     /// Events that wait to be journalled.
     notes: Vec<(DateTime<Utc>, String)>,
+    /// Why `usage.md` could not be written the last time, which is said once.
+    face_is_wrong: Option<String>,
 }
 
 impl Keeping {
     fn keep(mut self, queue: &Receiver<Ask>, back: &UnboundedSender<Back>) -> SqliteStore {
         let clock = self.clock;
         let mut next_face = clock.mono().plus(FACE_EVERY);
-        let mut face_is_ours = true;
         loop {
             let input = match queue.recv_timeout(clock.mono().until(next_face)) {
                 Ok(Ask::Begin(claims)) => match self.store.begin(&claims, &|| clock.now()) {
@@ -120,13 +121,18 @@ impl Keeping {
             if let Ok(used) = self.store.used(&clock.now()) {
                 let _ = back.send(Back::Used(used));
             }
-            if face_is_ours && let Err(error) = self.store.write_face(&clock.now()) {
-                // Damaged by somebody while we run: it is left as it is, and refused at the next start.
-                face_is_ours = false;
-                let _ = back.send(Back::Warning(format!("{error}. This run goes on without writing it")));
-            }
+            self.write_face(back);
             next_face = clock.mono().plus(FACE_EVERY);
         }
+    }
+
+    /// One that somebody has damaged is left as it is, and what is mended, or can be written again, is written again: each time is another trial.
+    fn write_face(&mut self, back: &UnboundedSender<Back>) {
+        let wrong = self.store.write_face(&self.clock.now()).err().map(|error| error.to_string());
+        if let Some(message) = wrong.as_ref().filter(|_| wrong != self.face_is_wrong) {
+            let _ = back.send(Back::Warning(format!("{message}. The run goes on and tries again")));
+        }
+        self.face_is_wrong = wrong;
     }
 
     /// Dies before it: a later run learns it anew.
