@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::limits::{LimitName, Limits};
+use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
 use promptmill::model::{PromptId, Usage};
 use promptmill::record::entry::{Fingerprint, Status};
@@ -287,6 +288,108 @@ proptest! {
             let used = stores.each_mut().map(|store| store.used(&now).expect("used"));
             prop_assert_eq!(used[0], used[1]);
         }
+    }
+}
+
+/// What happens to the `usage.md` of several processes. The first number says which of them.
+#[derive(Clone, Debug)]
+enum FaceAct {
+    /// Admits so many tokens.
+    Use(usize, u64),
+    /// Settles one of its requests with a share of its reservation.
+    Settle(usize, u64),
+    Write(usize),
+    /// Gets as far as the rename, and is held up there.
+    Note(usize),
+    /// One that was held up goes on.
+    Place(usize, usize),
+    /// Dies with all that it was about to do.
+    Die(usize),
+    /// A person writes a text that stood there before, or zeros.
+    Edit(usize, usize),
+}
+
+fn face_act() -> impl Strategy<Value = FaceAct> {
+    let which = || 0usize..3;
+    prop_oneof![
+        4 => (which(), 1u64..1_000).prop_map(|(which, tokens)| FaceAct::Use(which, tokens)),
+        2 => (which(), 0u64..150).prop_map(|(which, percent)| FaceAct::Settle(which, percent)),
+        4 => which().prop_map(FaceAct::Write),
+        4 => which().prop_map(FaceAct::Note),
+        4 => (which(), any::<usize>()).prop_map(|(which, noted)| FaceAct::Place(which, noted)),
+        1 => which().prop_map(FaceAct::Die),
+        1 => (which(), any::<usize>()).prop_map(|(which, text)| FaceAct::Edit(which, text)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However long a process is held up before it puts its `usage.md` in place, nobody takes that for an edit; and an edit holds, also one that
+    /// sets the file back to numbers that it had before.
+    #[test]
+    fn an_edit_is_told_from_writings_however_late_they_come(acts in prop::collection::vec(face_act(), 1..70)) {
+        let none = Limits { tokens_per_minute: None, ..limits(0) };
+        let (_folder, ledger, first) = fresh(none);
+        let another = |number| {
+            let mut store = open(&ledger, none, "boot", &at(0));
+            store.start_run(&info(number), &at(0)).expect("a run");
+            store
+        };
+        let mut stores = [first, another("second"), another("third")];
+        let (mut flying, mut noted) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+        let (mut truth, mut prompt, mut seconds) = (0, 0, 0);
+        // What a person has seen there, and what was noted last.
+        let mut texts = vec![stores[0].write_face(&at(0)).expect("written").to_string()];
+        let mut last = texts[0].clone();
+        for act in acts {
+            seconds += 1;
+            let now = at(seconds);
+            match act {
+                FaceAct::Use(which, tokens) => {
+                    prompt += 1;
+                    flying[which].push((prompt, admit(&mut stores[which], prompt, tokens, now)));
+                    truth += tokens;
+                }
+                FaceAct::Settle(which, percent) => if let Some((prompt, reservation)) = flying[which].pop() {
+                    let used = reservation.tokens() * percent / 100;
+                    truth = truth - reservation.tokens() + used;
+                    stores[which].finish(vec![done(prompt, Some((reservation, used)))], &now).expect("finished");
+                },
+                FaceAct::Write(which) => last = stores[which].write_face(&now).expect("written").to_string(),
+                FaceAct::Note(which) => {
+                    let (face, writing) = stores[which].note_face(&now).expect("noted");
+                    last = face.to_string();
+                    noted[which].push(writing);
+                }
+                FaceAct::Place(which, number) => if !noted[which].is_empty() {
+                    let number = number % noted[which].len();
+                    let writing = noted[which].remove(number);
+                    stores[which].place_face(writing).expect("placed");
+                },
+                FaceAct::Die(which) => noted[which].clear(),
+                FaceAct::Edit(which, text) => {
+                    let zeros = "tokens_within_min = 0\nrequests_within_min = 0\ntokens_within_day = 0\n\
+                        minute_token_limit_reached = 0\nday_token_limit_reached = 0\nDate = 2026-11-22\n";
+                    let text = texts.get(text % (texts.len() + 1)).map_or(zeros, String::as_str);
+                    if text == fs::read_to_string(&ledger).expect("there") || text == last {
+                        continue;
+                    }
+                    fs::write(ledger.with_extension("new"), text).expect("written");
+                    fs::rename(ledger.with_extension("new"), &ledger).expect("placed");
+                    last = stores[which].write_face(&now).expect("taken").to_string();
+                    truth = Face::parse(text).expect("six lines").day_tokens;
+                    flying = [const { Vec::new() }; 3];
+                }
+            }
+            texts.push(fs::read_to_string(&ledger).expect("there"));
+            for store in &mut stores {
+                prop_assert_eq!(store.used(&now).expect("used").day.tokens, truth);
+            }
+        }
+        let face = stores[0].write_face(&at(seconds)).expect("written");
+        prop_assert_eq!(face.day_tokens, truth);
+        prop_assert_eq!(fs::read_to_string(&ledger).expect("there"), face.to_string());
     }
 }
 

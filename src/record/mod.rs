@@ -12,7 +12,7 @@ pub mod sqlite;
 mod usage_file;
 
 pub use endpoint::{Endpoint, endpoint};
-pub use usage_file::{FaceFound, UsageFileError, ledger_of_face};
+pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
 use crate::admit::ledger::{Amount, TooLarge, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};

@@ -4,6 +4,7 @@
 //! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
 
 mod day;
+pub(super) mod faces;
 mod history;
 mod journal;
 mod learned;
@@ -96,42 +97,6 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Replaces all that is used up by the amounts given: a person's edit of `usage.md`, or a fresh start. The window's amount counts from `at`.
-    ///
-    /// The day's requests do not stand in `usage.md`: an edit leaves them as they are, a `fresh` start empties them too, and all other days.
-    pub(super) fn replace_used(
-        &mut self,
-        minute: Amount,
-        at: Mono,
-        day_tokens: u64,
-        fresh: bool,
-        now: &Now,
-    ) -> Result<(), StoreError> {
-        let boot = self.boot.clone();
-        self.write(&|| *now, |transaction, ledger, now| {
-            transaction.execute("DELETE FROM ledger", [])?;
-            // Reservations up to here are no part of the new amounts.
-            transaction.execute(
-                "INSERT INTO counters VALUES ('replaced', ?1) ON CONFLICT DO UPDATE SET value = ?1",
-                [last_entry(transaction)?],
-            )?;
-            let rev = next(transaction, "rev")?;
-            next(transaction, "epoch")?;
-            if minute != Amount::default() {
-                let wall_ms = now.wall.timestamp_millis() - signed(at.until(now.mono).as_millis());
-                transaction.execute(
-                    "INSERT INTO ledger (at, boot, wall_ms, tokens, requests, rev, open, heard) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?1)",
-                    params![signed(at.0), boot, wall_ms, signed(minute.tokens), signed(minute.requests), rev],
-                )?;
-            }
-            let requests = if fresh { 0 } else { ledger.used(now).day.requests }.max(minute.requests);
-            let from = if fresh { i64::MIN } else { Quarter::of(now.day.starts).0 };
-            transaction.execute("DELETE FROM quarters WHERE quarter >= ?1", [from])?;
-            day::add(transaction, Quarter::of(now.wall), Amount { tokens: day_tokens, requests })
-        })?;
-        self.read(now)
     }
 
     /// Runs `work` in one immediate transaction that has read what others wrote. The ledger in memory is handed in, to be changed with the file.

@@ -17,7 +17,7 @@ const FORMAT: i64 = 3;
 /// `ledger`: amounts of the window, one row for each group of requests begun together, `open` of them not settled, the others heard of until `heard`;
 /// `at` and `heard` are comparable within one `boot`, `wall_ms` across them.
 /// `days`: amounts of a local day, up to format 2. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
-/// `faces`: the latest writings of `usage.md`, by which an edit is told from them.
+/// `faces`: the writings of `usage.md`, from the one that stands there on, by which an edit is told from them.
 /// `runs` and `entries`: the journal, one entry a prompt and run; `kept`: answers that could not be written.
 const TABLES: &str = "
 CREATE TABLE ledger (
