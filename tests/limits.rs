@@ -9,8 +9,9 @@ use chrono::Timelike as _;
 use common::{Ended, MODEL, Workspace, assert_within, billed, serve};
 use promptmill::clock::Clock;
 use promptmill::count::Tokenizer;
+use promptmill::model::Usage;
 use promptmill::report::format;
-use promptmill::standin::{Options, RateLimitHeaders};
+use promptmill::standin::{Logged, Options, RateLimitHeaders};
 
 #[test]
 fn what_fits_is_sent_in_one_wave_to_a_server_that_is_known() {
@@ -161,6 +162,33 @@ fn a_server_with_lower_limits_is_waited_for_and_uses_up_no_attempt() {
     let summary = ended.summary();
     assert_eq!((summary["throttled"].as_u64(), summary["retried"].as_u64()), (Some(refused as u64), Some(0)));
     assert_eq!(workspace.usage().day_tokens, billed(&log));
+}
+
+#[test]
+fn an_estimate_of_the_output_wastes_no_limit() {
+    let server = serve(Options::default());
+    let workspace = Workspace::with_prompts(100);
+    let most_of_one = |log: &[Logged]| log.iter().filter_map(|logged| logged.usage).map(Usage::total).max();
+    let plan = |args: &[&str]| workspace.run(&[&["plan", "--on-day-limit", "exit"], args].concat());
+    let assumed = "512 an answer are assumed, too few of gpt-4o-mini are known";
+    let planned = plan(&["--tokens-per-day", "200"]);
+    assert!(planned.code == Some(5) && planned.stdout.contains(assumed), "{planned:?}");
+    assert!(!plan(&["--max-output-tokens", "20"]).stdout.contains("assumed"));
+    for (limit, least) in [("200", 3), ("400", 3)] {
+        // No answer of the model is known at first: its output is estimated at far more than the limit.
+        let ended = workspace.run_against(&server, &["--tokens-per-day", limit, "--on-day-limit", "exit"]);
+        assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+        let (used, limit) = (workspace.usage().day_tokens, limit.parse::<u64>().expect("a number"));
+        assert_eq!(used, billed(&server.log()));
+        let largest = most_of_one(&server.log()).expect("some");
+        assert!(
+            ended.counts()[0] >= least && (limit - largest..=limit).contains(&used),
+            "{used} of {limit}, {ended:?}"
+        );
+    }
+    // Eight answers are enough to know better.
+    assert_eq!(workspace.run_against(&server, &["--only", "90-97"]).code, Some(0));
+    assert!(!plan(&[]).stdout.contains("assumed"));
 }
 
 /// Two time zones, as `TZ` names them, in which it is 22 o'clock of one day and 2 o'clock of the next: midnight is far from both.

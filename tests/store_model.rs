@@ -49,7 +49,7 @@ fn info(outputs: &str) -> RunInfo {
 }
 
 fn claim(prompt: u64, tokens: u64) -> Claim {
-    Claim { prompt: PromptId(prompt), fingerprint: FINGERPRINT, attempt: 1, input_tokens: 1, tokens }
+    Claim { prompt: PromptId(prompt), fingerprint: FINGERPRINT, attempt: 1, input_tokens: 1, tokens, least: tokens }
 }
 
 /// Heard of after the guard: every entry counts for the whole span.
@@ -152,7 +152,8 @@ proptest! {
                 Act::Begin(sizes) => {
                     let claims: Vec<Claim> = sizes.iter().map(|&tokens| {
                         let prompt = waiting.pop().unwrap_or_else(|| { next += 1; next - 1 });
-                        claim(prompt, tokens)
+                        // Every third is an estimate, of which less may be reserved.
+                        Claim { least: if prompt.is_multiple_of(3) { tokens / 3 + 1 } else { tokens }, ..claim(prompt, tokens) }
                     }).collect();
                     let ours = file.begin(&claims, &|| booted).expect("begun");
                     let theirs = value.begin(&claims, &|| now).expect("begun");

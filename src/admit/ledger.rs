@@ -201,6 +201,17 @@ impl Ledger {
         answer
     }
 
+    /// Enters one request under the key `id` if it fits at `now`: with so many of `tokens` as there is room for, with `least` of them at the least.
+    /// Says how many these are.
+    pub fn reserve(&mut self, id: u64, least: u64, tokens: u64, now: &Now) -> (Admission, u64) {
+        self.turn_to(now);
+        let left = |most: Option<u64>, used: u64| most.map_or(u64::MAX, |most| most.saturating_sub(used));
+        let minute = left(self.limits.tokens_per_minute, self.minute.tokens);
+        let day = left(self.limits.day_most(LimitName::TokensPerDay), self.day(now).tokens);
+        let tokens = minute.min(day).min(tokens).max(least);
+        (self.admit(id, Amount::request(tokens), now), tokens)
+    }
+
     /// Puts an entry of the window in its place, whether it fits or not: one read from the store, or one that another process made.
     /// An entry with the same `id` is replaced. The day is not touched.
     pub fn enter(&mut self, entry: Entry) {
@@ -513,6 +524,21 @@ mod tests {
         let used = ledger.used(&now(1));
         assert_eq!((used.minute, used.day), (Amount::request(40), Amount::request(40)));
         assert_eq!(ledger.admit(2, Amount::request(60), &now(1)), Admission::Now);
+    }
+
+    #[test]
+    fn a_reservation_takes_what_is_left_if_that_is_enough() {
+        let limits = Limits { tokens_per_day: Some(150), ..limits(100, 10) };
+        let mut ledger = Ledger::new(limits);
+        assert_eq!(ledger.reserve(1, 20, 60, &now(0)), (Admission::Now, 60));
+        assert_eq!(ledger.reserve(2, 20, 60, &now(1)), (Admission::Now, 40));
+        let until = Mono(0).plus(limits.span());
+        let wait = Admission::NotBefore(Wait { limit: LimitName::TokensPerMinute, until });
+        assert_eq!(ledger.reserve(3, 20, 60, &now(2)), (wait, 20));
+        // The day has room for 50, the minute for 60.
+        assert_eq!(ledger.reserve(3, 20, 60, &now(until.0)), (Admission::Now, 50));
+        assert!(matches!(ledger.reserve(4, 20, 60, &now(2 * until.0)), (Admission::NotBefore(_), 20)));
+        assert!(matches!(ledger.reserve(5, 101, 200, &now(0)), (Admission::Never(_), 101)));
     }
 
     proptest! {

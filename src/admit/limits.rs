@@ -100,6 +100,13 @@ impl Limits {
         format!(" (paused at {} %)", f64::from(self.day_share_ppm) / 10_000.0)
     }
 
+    /// The most tokens that a request may have, whatever else is used; `u64::MAX` where no limit says so.
+    #[must_use]
+    pub fn most_tokens(&self) -> u64 {
+        let limits = [self.tokens_per_minute, self.day_most(LimitName::TokensPerDay)];
+        limits.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
     /// Whether a request of `tokens` is over a limit that no wait changes.
     #[must_use]
     pub fn too_large(&self, tokens: u64) -> Option<TooLarge> {

@@ -24,7 +24,7 @@ use crate::record::sqlite::{Found, SqliteStore};
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::terminal::tell;
 use crate::report::wording::midnight;
-use crate::run::Job;
+use crate::run::{Job, OutputEstimate};
 
 /// What a plan says; its JSON is one line.
 #[derive(Serialize)]
@@ -37,6 +37,8 @@ struct Report {
     because: BTreeMap<Why, usize>,
     input_tokens: u64,
     expected_output_tokens: u64,
+    /// Whether these are assumed, because too few of the model's answers are known.
+    output_is_assumed: bool,
     batches: u32,
     /// Whether the run would be refused.
     over_batch_limit: bool,
@@ -54,8 +56,8 @@ struct Report {
 /// What a plan is made from, beside settings and prompts.
 struct Basis {
     ledger: Ledger,
-    /// Output tokens of an answer that does not say how many it may have.
-    expected_output: u64,
+    /// The output of answers that do not say how many tokens they may have.
+    estimate: OutputEstimate,
     /// The deadline that is asked about.
     within: Option<Duration>,
     /// The mean time of the model's answers, where it is known.
@@ -110,8 +112,8 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
             (prepared.plan(surveyed)?, Some(refused))
         }
     };
-    let expected_output = prepared.estimate(&found).tokens();
-    let basis = Basis { ledger, expected_output, within: args.within, answer };
+    let estimate = prepared.estimate(&found);
+    let basis = Basis { ledger, estimate, within: args.within, answer };
     let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
     let text = if args.json { json_line(&report) } else { report.text(&prepared, &now, args) };
     print(&text)?;
@@ -125,11 +127,17 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
 
 impl Report {
     fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
-        let Basis { ledger, expected_output, within: deadline, answer } = basis;
+        let Basis { ledger, estimate, within: deadline, answer } = basis;
         let settings = &prepared.settings;
-        let output_tokens = settings.template.output_limit().unwrap_or(expected_output);
+        let said = settings.template.output_limit();
+        let output_tokens = said.unwrap_or_else(|| estimate.tokens());
         let jobs: Vec<&Job> = plan.sendable().collect();
-        let reserved = || jobs.iter().map(|job| job.input_tokens.saturating_add(output_tokens));
+        let reserved = || {
+            jobs.iter().map(|job| match said {
+                Some(most) => job.input_tokens.saturating_add(most),
+                None => estimate.reservation(job.input_tokens, &settings.limits),
+            })
+        };
         let ends = settings.on_day_limit == OnDayLimit::Exit;
         let day_of = |wall| settings.day.day_of(wall);
         // How long it takes is told with a day's limit waited for, also where the run would end there.
@@ -162,6 +170,7 @@ impl Report {
             because,
             input_tokens: plan.input_tokens,
             expected_output_tokens: output_tokens.saturating_mul(jobs.len() as u64),
+            output_is_assumed: said.is_none() && estimate.is_assumed(),
             batches: plan.batches,
             over_batch_limit,
             cost_usd: price.as_ref().map(cost),
@@ -205,7 +214,13 @@ impl Report {
                 .map_or(String::new(), |most| format!(" (batch limit {})", count(most)));
             lines.push(format!("input:  {} tokens{batch}", count(self.input_tokens)));
             let from = if settings.template.output_limit().is_some() { "at most" } else { "about" };
-            lines.push(format!("output: {from} {} tokens", count(self.expected_output_tokens)));
+            let assumed = if self.output_is_assumed {
+                let (each, model) = (self.expected_output_tokens / self.to_send as u64, &settings.template.model);
+                format!(" ({} an answer are assumed, too few of {model} are known)", count(each))
+            } else {
+                String::new()
+            };
+            lines.push(format!("output: {from} {} tokens{assumed}", count(self.expected_output_tokens)));
             if self.batches > 1 {
                 lines.push(format!("batches: {}", self.batches));
             }

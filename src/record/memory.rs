@@ -68,11 +68,12 @@ impl Store for MemoryStore {
         self.next_entry += 1;
         let mut begun = Begun { admitted: Vec::new(), refused: None };
         for claim in claims {
-            match self.ledger.admit(entry, Amount::request(claim.tokens), now) {
+            let (admission, tokens) = self.ledger.reserve(entry, claim.least, claim.tokens, now);
+            match admission {
                 Admission::Now => {
                     self.step(claim.prompt, Step::Begin);
                     let quarter = Quarter::of(now.wall);
-                    begun.admitted.push(Reservation { entry, at: now.mono, quarter, tokens: claim.tokens });
+                    begun.admitted.push(Reservation { entry, at: now.mono, quarter, tokens });
                 }
                 Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
                 Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),

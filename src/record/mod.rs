@@ -31,8 +31,10 @@ pub struct Claim {
     pub attempt: u32,
     /// Input tokens, counted.
     pub input_tokens: u64,
-    /// Input and expected output tokens: what is reserved.
+    /// Input and expected output tokens: what is reserved, where there is room for it.
     pub tokens: u64,
+    /// What is reserved at the least; at most `tokens`, and less only where these are an estimate.
+    pub least: u64,
 }
 
 /// An admitted request's place in the ledger. It is given back with [`Finished`]; one that never is stays counted as spent.

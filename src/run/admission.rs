@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::breaker::{Cause, Gate};
 use super::machine::{Active, Machine, to_index};
-use super::{Action, Concurrency, Doom, Ending, JobIndex};
+use super::{Action, Concurrency, Doom, Ending, Job, JobIndex};
 use crate::admit::ledger::{Amount, Wait};
-use crate::admit::limits::LimitName;
 use crate::admit::server::{Charge, Sustained};
 use crate::clock::{Mono, Now};
 use crate::config::OnDayLimit;
@@ -70,7 +69,9 @@ impl Machine {
             claimed.push(job);
         }
         if !claimed.is_empty() {
-            actions.push(Action::Begin(claimed.iter().map(|&job| self.claim(job)).collect()));
+            let idle = self.is_idle();
+            let claims = claimed.iter().enumerate().map(|(place, &job)| self.claim(job, idle && place == 0));
+            actions.push(Action::Begin(claims.collect()));
             self.claimed = Some(claimed);
             self.settled_since = false;
         } else if room == 0 {
@@ -171,17 +172,19 @@ impl Machine {
         Charge::request(self.jobs[index as usize].input_tokens, self.rules.max_output_tokens)
     }
 
-    fn claim(&self, index: JobIndex) -> Claim {
-        let job = &self.jobs[index as usize];
-        let mut tokens = job.input_tokens.saturating_add(self.expected_output());
-        if self.rules.max_output_tokens.is_none() {
-            // An estimate is no reason to say that a prompt never fits.
-            let limits = &self.rules.limits;
-            let most = [limits.tokens_per_minute, limits.day_most(LimitName::TokensPerDay)].into_iter().flatten().min();
-            tokens = most.map_or(tokens, |most| tokens.min(most.max(job.input_tokens)));
-        }
+    /// `alone` where nothing is in flight whose answer could give some of its tokens back.
+    fn claim(&self, index: JobIndex, alone: bool) -> Claim {
+        let Job { prompt, fingerprint, input_tokens, .. } = self.jobs[index as usize];
+        let (limits, estimate) = (&self.rules.limits, &self.estimate);
+        let (tokens, least) = match self.rules.max_output_tokens {
+            Some(most) => (input_tokens.saturating_add(most), u64::MAX),
+            None if alone => {
+                (estimate.reservation(input_tokens, limits), estimate.least_reservation(input_tokens, limits))
+            }
+            None => (estimate.reservation(input_tokens, limits), u64::MAX),
+        };
         let attempt = self.tries.get(&index).map_or(0, |tries| tries.begun) + 1;
-        Claim { prompt: job.prompt, fingerprint: job.fingerprint, attempt, input_tokens: job.input_tokens, tokens }
+        Claim { prompt, fingerprint, attempt, input_tokens, tokens, least: least.min(tokens) }
     }
 
     pub(super) fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {
@@ -230,11 +233,14 @@ impl Machine {
 
     fn block(&mut self, now: &Now, wait: Wait, actions: &mut Vec<Action>) {
         let daily = wait.limit.is_daily();
+        if daily && !self.is_idle() {
+            // What is under way may use less than was reserved for it; when it is settled, `recorded` asks again.
+            self.blocked = Some(wait.until.min(now.mono.plus(RECHECK_DAY)));
+            self.binds = Some(Binds { what: WaitFor::Limit(wait.limit), until: Some(wait.until) });
+            return;
+        }
         if daily && self.rules.on_day_limit == OnDayLimit::Exit {
-            if self.in_flight > 0 || self.recording.is_some() || !self.finished.is_empty() {
-                // What is under way may use less than was reserved for it; when it is settled, `recorded` asks again.
-                self.blocked = Some(wait.until.min(now.mono.plus(RECHECK_DAY)));
-            } else if self.stopping.is_none() {
+            if self.stopping.is_none() {
                 actions.push(Action::Say(Event::Stopping {
                     reason: format!("{} is reached", wait.limit),
                     in_flight: self.in_flight,

@@ -231,14 +231,17 @@ impl Machine {
             self.next_batch(actions);
             self.begin(now, actions);
         }
-        let idle =
-            self.in_flight == 0 && self.claimed.is_none() && self.recording.is_none() && self.finished.is_empty();
-        if idle && (self.open == 0 || self.stopping.is_some()) {
+        if self.is_idle() && (self.open == 0 || self.stopping.is_some()) {
             self.ended = true;
             actions.push(Action::End(self.stopping.take().unwrap_or(Ending::Complete)));
         } else if let Some(at) = self.next_wake() {
             actions.push(Action::WakeAt(at));
         }
+    }
+
+    /// Whether nothing is under way: neither at the store, nor at the server, nor on the way to the disk.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.claimed.is_none() && self.recording.is_none() && self.finished.is_empty()
     }
 
     /// Prompts that cannot be sent fail at once, whatever the others wait for.

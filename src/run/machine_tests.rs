@@ -26,8 +26,9 @@ fn at(mono: Mono) -> Now {
     Now { mono, wall, day: Day::of(wall, &Utc) }
 }
 
-/// Runs prompts of these sizes to their end; each answer takes a second. Says when each left.
-fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
+/// Runs prompts of these sizes to their end; each answer takes a second, and has `output` tokens, which is said beforehand or is to be found out.
+/// Says when each left.
+fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec<(u64, Duration)> {
     let limits = Limits {
         tokens_per_minute: Some(tokens_per_minute),
         requests_per_minute: None,
@@ -45,7 +46,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
         concurrency: Concurrency::Fixed(1_000),
         soft_start: false,
         attempts: 1,
-        max_output_tokens: Some(1),
+        max_output_tokens: is_said.then_some(output),
         on_day_limit: OnDayLimit::Wait,
         on_quota: OnQuota::Stop,
         quota_wait: WINDOW,
@@ -79,7 +80,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
                 Action::Send(job) => {
                     let size = sizes[job as usize];
                     left.push((u64::from(job), Mono(0).until(now)));
-                    let usage = Some(Usage { input_tokens: size, output_tokens: 1 });
+                    let usage = Some(Usage { input_tokens: size, output_tokens: output });
                     let answer = Answer { text: "yes".to_owned(), usage, finish: Finish::Complete, odd: Vec::new() };
                     let heard = Input::Heard(job, Verdict::Answer(answer), Vec::new());
                     inputs.push((now.plus(Duration::from_secs(1)), heard));
@@ -104,7 +105,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64) -> Vec<(u64, Duration)> {
 fn a_large_prompt_is_not_overtaken_and_holds_the_small_ones_for_one_window_at_most() {
     // A large one between many small ones, which could always fill its room.
     let sizes: Vec<u64> = (0..200).map(|index| if index == 50 { 990 } else { 19 }).collect();
-    let left = run(&sizes, 1_000);
+    let left = run(&sizes, 1_000, 1, true);
     let order: Vec<u64> = left.iter().map(|(job, _)| *job).collect();
     assert_eq!(order, (0..200).collect::<Vec<_>>());
     let (before, large, after) = (left[49].1, left[50].1, left[51].1);
@@ -112,12 +113,23 @@ fn a_large_prompt_is_not_overtaken_and_holds_the_small_ones_for_one_window_at_mo
     assert!(large <= before + window && after <= large + window, "{before:?} {large:?} {after:?}");
 }
 
+#[test]
+fn an_estimate_of_the_output_wastes_no_window() {
+    // Three prompts fit into a window, as soon as it is known how long their answers are; far less than is assumed.
+    let left = run(&[15; 10], 200, 40, false);
+    for (job, at) in left {
+        let windows = u32::try_from(job / 3).expect("few");
+        let expected = WINDOW * windows..WINDOW * windows + Duration::from_secs(10);
+        assert!(expected.contains(&at), "{job} leaves at {at:?}, not in {expected:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// The rule: prompts leave in their order, so each waits at the most until the one before it fits.
     #[test]
     fn prompts_leave_in_their_order(sizes in prop::collection::vec(1u64..900, 1..60), limit in 901u64..3_000) {
-        let left = run(&sizes, limit);
+        let left = run(&sizes, limit, 1, true);
         let order: Vec<u64> = left.iter().map(|(job, _)| *job).collect();
         prop_assert_eq!(order, (0..sizes.len() as u64).collect::<Vec<_>>());
         for pair in left.windows(2) {

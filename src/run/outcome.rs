@@ -303,9 +303,7 @@ impl Machine {
         if self.held.is_empty() || self.stopping.is_some() {
             return;
         }
-        let quiet =
-            self.in_flight == 0 && self.claimed.is_none() && self.recording.is_none() && self.finished.is_empty();
-        if quiet && self.delayed.is_empty() && !self.has_ready() {
+        if self.is_idle() && self.delayed.is_empty() && !self.has_ready() {
             let held = std::mem::take(&mut self.held);
             self.fail(held, actions);
         }

@@ -157,13 +157,17 @@ impl Laws {
     }
 
     /// Law 1: never over. Every admission fits by the judge's own books.
-    pub(crate) fn admitted(&mut self, now: &Now, claim: &Claim) -> usize {
+    pub(crate) fn admitted(&mut self, now: &Now, claim: &Claim, reserved: u64) -> usize {
         self.correct(now);
-        let fits = self.fits(claim.tokens, now.mono.0, now, false);
+        // An estimate takes what is left, and no less than there is room for.
+        let whole = reserved == claim.tokens
+            || (reserved >= claim.least && reserved < claim.tokens && !self.fits(reserved + 1, now.mono.0, now, true));
+        self.demand(whole, "2 (never late)", || format!("{claim:?} gets {reserved} tokens at {now:?}"));
+        let fits = self.fits(reserved, now.mono.0, now, false);
         self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
         self.once(claim.prompt.0, now);
         self.refused = None;
-        let (reserved, wall) = (claim.tokens, now.wall);
+        let wall = now.wall;
         let (prompt, at) = (claim.prompt.0, now.mono.0);
         self.requests.push(Request {
             prompt,
@@ -186,16 +190,16 @@ impl Laws {
         self.correct(now);
         self.refused = None;
         if let Refusal::NotBefore(wait) = refusal {
-            let fits = self.fits(claim.tokens, now.mono.0, now, true);
+            let fits = self.fits(claim.least, now.mono.0, now, true);
             self.demand(!fits, "2 (never late)", || format!("{claim:?} fits at {now:?}, and waits: {wait:?}"));
             if !wait.limit.is_daily() {
-                let early = self.fits(claim.tokens, wait.until.0 - 1, now, true);
+                let early = self.fits(claim.least, wait.until.0 - 1, now, true);
                 self.demand(!early, "2 (never late)", || format!("{claim:?} fits before {wait:?}"));
             }
-            self.refused = Some((claim.tokens, wait.limit.is_daily()));
+            self.refused = Some((claim.least, wait.limit.is_daily()));
         } else {
-            let fits = self.limits.tokens_per_minute.is_none_or(|most| claim.tokens <= most)
-                && self.limits.tokens_per_day.is_none_or(|most| claim.tokens <= most);
+            let fits = self.limits.tokens_per_minute.is_none_or(|most| claim.least <= most)
+                && self.limits.tokens_per_day.is_none_or(|most| claim.least <= most);
             self.demand(!fits, "2 (never late)", || format!("{claim:?} is said never to fit"));
         }
     }

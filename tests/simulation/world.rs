@@ -481,8 +481,8 @@ impl World {
         }
         match self.store.begin(claims, &|| now) {
             Ok(begun) => {
-                for claim in &claims[..begun.admitted.len()] {
-                    self.laws.admitted(&now, claim);
+                for (claim, reservation) in claims.iter().zip(&begun.admitted) {
+                    self.laws.admitted(&now, claim, reservation.tokens());
                 }
                 if let Some(refusal) = &begun.refused {
                     self.laws.refused(&now, &claims[begun.admitted.len()], refusal);

@@ -171,8 +171,9 @@ impl Store for SqliteStore {
                  ON CONFLICT DO UPDATE SET status = ?4, attempts = ?5, reserved_tokens = ?7, begun_ms = ?8",
             )?;
             for claim in claims {
-                let tokens = claim.tokens.min(MOST_TOKENS);
-                match ledger.admit(unsigned(entry), Amount::request(tokens), now) {
+                let [least, tokens] = [claim.least, claim.tokens].map(|tokens| tokens.min(MOST_TOKENS));
+                let (admission, tokens) = ledger.reserve(unsigned(entry), least, tokens, now);
+                match admission {
                     Admission::Now => {
                         let status = step(transaction, run, claim.prompt.0, Step::Begin)?;
                         journal.execute(params![
@@ -464,7 +465,14 @@ mod tests {
     }
 
     pub(super) fn claim(prompt: u64, tokens: u64) -> Claim {
-        Claim { prompt: PromptId(prompt), fingerprint: Fingerprint([3; 16]), attempt: 1, input_tokens: 1, tokens }
+        Claim {
+            prompt: PromptId(prompt),
+            fingerprint: Fingerprint([3; 16]),
+            attempt: 1,
+            input_tokens: 1,
+            tokens,
+            least: tokens,
+        }
     }
 
     pub(super) fn open(ledger: &Path) -> SqliteStore {
