@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::Utc;
+use http::HeaderMap;
 use promptmill::model::{Api, Secret};
 use promptmill::send::classify::{Billed, Failure, Kind, Verdict, classify};
 use promptmill::send::client::{BODY_LIMIT, Client, ClientOptions};
@@ -53,6 +54,7 @@ impl Server {
         ClientOptions {
             base_url: self.base_url.clone(),
             key: None,
+            headers: HeaderMap::new(),
             api: Api::Chat,
             max_in_flight: 4,
             connect_timeout: Duration::from_secs(20),
@@ -132,6 +134,19 @@ async fn the_key_and_the_endpoint_are_sent() {
     let request = server.requests().remove(0);
     assert!(request.starts_with("POST /v1/responses HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("\r\nauthorization: Bearer sk-test-key\r\n"), "{request}");
+}
+
+#[tokio::test]
+async fn headers_are_sent_and_one_of_them_may_take_the_keys_place() {
+    let server = Server::start(Then::WriteAndStay(OK)).await;
+    let headers = [("x-team", "blue"), ("authorization", "Basic abc")];
+    let headers = headers.map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+    let headers = HeaderMap::from_iter(headers);
+    let options = ClientOptions { key: Secret::new("sk-test-key"), headers, ..server.options() };
+    Client::new(&options).expect("a client").ask(json!({})).await.expect("a reply");
+    let request = server.requests().remove(0);
+    assert!(request.contains("\r\nx-team: blue\r\n"), "{request}");
+    assert!(request.contains("\r\nauthorization: Basic abc\r\n") && !request.contains("sk-test-key"), "{request}");
 }
 
 #[tokio::test]

@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use http::header::AUTHORIZATION;
 
 use super::Failure;
 use super::args::SettingsArgs;
 use crate::clock::Clock;
-use crate::config::{Environment, Settings, load, needs_key};
+use crate::config::{Environment, Loaded, Settings, load, needs_key};
 use crate::count::{LARGEST_WINDOW, Tokenizer, context_window};
 use crate::model::Secret;
 use crate::plan::price::Price;
@@ -35,9 +37,27 @@ impl Prepared {
     pub(super) fn load(from: &SettingsArgs, offline: bool, environment: &Environment) -> Result<Self, Failure> {
         let loaded = load(&from.settings, from.config.as_deref(), Path::new("."), environment)?;
         attempt::check(&loaded.settings.template)?;
-        // The key is never shown to the stand-in.
-        let key = loaded.key.map(|(key, _)| key).filter(|_| !offline);
-        Ok(Self { settings: loaded.settings, key, warnings: loaded.warnings, rehearsal: offline })
+        let Loaded { mut settings, key, warnings, .. } = loaded;
+        if offline {
+            // The stand-in is shown no secret.
+            settings.headers.clear();
+        }
+        let key = key.map(|(key, _)| key).filter(|_| !offline && !settings.headers.contains_key(AUTHORIZATION));
+        Ok(Self { settings, key, warnings, rehearsal: offline })
+    }
+
+    /// What the server knows us by: the key, or a header that stands for one.
+    pub(super) fn credential(&self) -> Option<Secret> {
+        self.key.clone().or_else(|| self.settings.header_key())
+    }
+
+    /// What is masked in messages: the key, and every word of a secret header that cannot be a common one.
+    pub(super) fn secrets(&self) -> Arc<[Secret]> {
+        const SHORTEST: usize = 8;
+        let values = self.settings.headers.values().filter(|value| value.is_sensitive());
+        let words = values.filter_map(|value| value.to_str().ok()).flat_map(str::split_whitespace);
+        let words = words.filter(|word| word.len() >= SHORTEST).filter_map(Secret::new);
+        self.key.iter().cloned().chain(words).collect()
     }
 
     /// The clocks, with the days of the settings.
@@ -152,7 +172,7 @@ impl Prepared {
     /// What the server's limits are kept by. The stand-in of `--offline` has an address of its own in every run, and is no server to learn of.
     pub(super) fn endpoint(&self) -> Endpoint {
         let base_url = if self.rehearsal { "the stand-in" } else { &self.settings.base_url };
-        endpoint(base_url, self.key.as_ref(), &self.settings.template.model)
+        endpoint(base_url, self.credential().as_ref(), &self.settings.template.model)
     }
 
     /// The outputs folder as the journal names it.

@@ -76,7 +76,10 @@ impl Run<'_> {
         self.warn();
         if !scan.has_text() {
             self.watcher.terminal.say(&self.prepared.nothing_selected(&scan));
-        } else if !self.args.offline && self.prepared.key.is_none() && needs_key(&self.prepared.settings.base_url) {
+        } else if !self.args.offline
+            && self.prepared.credential().is_none()
+            && needs_key(&self.prepared.settings.base_url)
+        {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
         }
         self.warm_tokenizer(&scan.prompts);
@@ -161,7 +164,7 @@ impl Run<'_> {
             fingerprinter: Fingerprinter::new(&settings.template, self.prepared.rehearsal),
             tokenizer: Tokenizer::for_model(&settings.template.model),
             most_tokens: self.prepared.most_tokens(),
-            key: self.prepared.key.clone(),
+            secrets: self.prepared.secrets(),
             prompts,
             outputs: settings.outputs.clone(),
             store,
@@ -229,6 +232,7 @@ fn client(prepared: &Prepared, base_url: String, concurrency: usize) -> Result<C
     Ok(Client::new(&ClientOptions {
         base_url,
         key: prepared.key.clone(),
+        headers: settings.headers.clone(),
         api: settings.template.api,
         max_in_flight: concurrency,
         connect_timeout: settings.timeouts.connect,

@@ -32,6 +32,8 @@ fn in_lines(loaded: &Loaded) -> String {
         .collect();
     let key = loaded.key.as_ref().map_or("none".to_owned(), |(_, origin)| format!("set, from {origin}"));
     lines.push(format!("{:width$} = {key}\n", "API key"));
+    let account = loaded.account.iter();
+    lines.extend(account.map(|(name, value, origin)| format!("{name:width$} = {value}  ({origin})\n")));
     lines.concat()
 }
 
@@ -45,5 +47,10 @@ fn in_json(loaded: &Loaded) -> String {
         })
         .collect();
     let key = loaded.key.as_ref().map(|(_, origin)| origin.to_string());
-    json_line(&json!({ "settings": settings, "api_key_from": key }))
+    let account: Map<_, _> = loaded
+        .account
+        .iter()
+        .map(|(name, value, origin)| ((*name).to_owned(), json!({ "value": value, "from": origin.to_string() })))
+        .collect();
+    json_line(&json!({ "settings": settings, "api_key_from": key, "account": account }))
 }

@@ -12,7 +12,7 @@ pub const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 /// The files that are looked at after the variable, in this order; the last is read as `.env`.
 pub const KEY_FILES: [&str; 3] = ["api_key.txt", ".openai_key", ENV_FILE];
 
-/// The file of variables, of which the key alone is read.
+/// The file of variables.
 pub(super) const ENV_FILE: &str = ".env";
 
 /// Where a key was found.
@@ -56,26 +56,6 @@ pub fn from_text(text: &str, origin: &KeyOrigin) -> Result<Option<Secret>, Confi
         return wrong("has a quotation mark inside");
     }
     Ok(Secret::new(key))
-}
-
-/// The key in the text of a `.env` file; its other lines are ignored, also broken ones. The first line for the key holds.
-///
-/// The process environment is not changed. `$NAME` in a value is looked up in it, as `.env` files have it.
-pub fn from_dotenv(text: &str, origin: &KeyOrigin) -> Result<Option<Secret>, ConfigError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut broken = false;
-    for line in dotenvy::from_read_iter(text.as_bytes()) {
-        match line {
-            Ok((name, value)) if name == KEY_VARIABLE => return from_text(&value, origin),
-            Ok(_) => {}
-            // The error may hold the line, or its value alone, so it is neither shown nor asked for the name.
-            Err(_) => broken = true,
-        }
-    }
-    if broken && text.lines().any(|line| assigned(line.trim()).is_some()) {
-        return Err(ConfigError::ApiKey { origin: origin.clone(), why: "stands on a line that cannot be parsed" });
-    }
-    Ok(None)
 }
 
 /// What a line of the form `OPENAI_API_KEY=...` assigns.
@@ -129,21 +109,5 @@ mod tests {
             let message = from_text(text, &origin).expect_err(text).to_string();
             assert!(message.contains("`api_key.txt`") && !message.contains("sec"), "{message}");
         }
-    }
-
-    #[test]
-    fn dotenv_gives_the_key_alone() {
-        let origin = KeyOrigin::File(".env".into());
-        let key = |text: &str| from_dotenv(text, &origin).map(|key| key.map(|key| key.reveal().to_owned()));
-        for text in [
-            "A=1\nOPENAI_API_KEY=sk-abc # mine\n",
-            "\u{feff}OPENAI_API_KEY='sk-abc'",
-            "a broken line\nexport OPENAI_API_KEY=\"sk-abc\"\nOPENAI_API_KEY=second",
-        ] {
-            assert_eq!(key(text).expect(text).as_deref(), Some("sk-abc"), "{text}");
-        }
-        assert_eq!(key("MY_OPENAI_API_KEY=sk-abc\n#OPENAI_API_KEY=x\nOPENAI_API_KEY=\n").expect("no key"), None);
-        let message = key("OPENAI_API_KEY=sk-secret with words\n").expect_err("a broken line").to_string();
-        assert!(message.contains("`.env`") && !message.contains("secret"), "{message}");
     }
 }

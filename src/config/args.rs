@@ -81,7 +81,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::Path if setting.value_name == "DIR" => arg.value_hint(ValueHint::DirPath),
         Kind::Path => arg.value_hint(ValueHint::FilePath),
         Kind::Url => arg.value_hint(ValueHint::Url),
-        Kind::Text | Kind::Choice | Kind::Duration | Kind::Priorities | Kind::Table => arg,
+        Kind::Text | Kind::Choice | Kind::Duration | Kind::Priorities | Kind::Table | Kind::Headers => arg,
     }
 }
 

@@ -74,11 +74,15 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
-    /// A variable whose bytes are no UTF-8.
-    #[error("the environment variable {name} is not UTF-8 text; set it again")]
-    NotUtf8Variable {
+    /// A variable that cannot be read.
+    #[error("{} cannot be read: {why}", origin.of_variable(name))]
+    Variable {
         /// The variable's name.
         name: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong, without the value.
+        why: &'static str,
     },
     /// Something that stands where an API key should and is none.
     #[error("the API key in {origin} {why}; write the key alone, on one line, as the provider shows it")]

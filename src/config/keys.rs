@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::headers;
+use super::value::RawValue;
+
 /// Begins the name of every environment variable of ours.
 pub const ENV_PREFIX: &str = "PROMPTMILL_";
 
@@ -34,6 +37,8 @@ pub enum Kind {
     Priorities,
     /// A TOML table; a JSON object as a flag or variable.
     Table,
+    /// Headers with their values: `A=b;C=d`; a TOML table in the settings file. The values are never shown.
+    Headers,
 }
 
 /// One setting.
@@ -70,6 +75,12 @@ impl Setting {
     #[must_use]
     pub fn env(&self) -> String {
         format!("{ENV_PREFIX}{}", self.name().to_uppercase())
+    }
+
+    /// `value` as it may be shown: of headers the names alone.
+    #[must_use]
+    pub fn printable(&self, value: &RawValue) -> RawValue {
+        if self.kind == Kind::Headers { RawValue::Text(headers::names(value)) } else { value.clone() }
     }
 
     /// The help line with the default behind it, as flags show it.
@@ -382,6 +393,14 @@ pub const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         help: "Longest wait for a whole answer",
         kind: Kind::Duration,
+    },
+    Setting {
+        key: "http.headers",
+        flag: "headers",
+        default: "",
+        value_name: "LIST",
+        help: "More headers: `A=b;C=d`; never shown",
+        kind: Kind::Headers,
     },
     Setting {
         key: "report.usage_every",

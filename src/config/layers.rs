@@ -3,12 +3,11 @@
 //! Pure: [`mod@super::load`] reads the environment and the files and hands their text in.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::error::{ConfigError, WHERE_KEYS_GO};
-use super::keys::{self, ENV_PREFIX, SETTINGS, Setting};
+use super::error::ConfigError;
+use super::keys::{self, SETTINGS, Setting};
 use super::value::{Parsed, RawValue};
 
 /// Who set a value.
@@ -18,12 +17,22 @@ pub enum Origin {
     Default,
     /// The file `gpt_model_type.txt`.
     ModelFile,
-    /// A settings file and the line, from 1.
+    /// A settings file, or `.env`, and the line, from 1.
     File(PathBuf, usize),
     /// An environment variable.
     Environment(String),
     /// A flag, without its dashes.
     Flag(&'static str),
+}
+
+impl Origin {
+    /// The variable `name`, which stands here.
+    pub(super) fn of_variable(&self, name: &str) -> String {
+        match self {
+            Self::Environment(_) => format!("the environment variable {name}"),
+            elsewhere => format!("{name} ({elsewhere})"),
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -98,55 +107,11 @@ impl Resolved {
     ) -> Result<T, ConfigError> {
         let Sourced { value, origin } = &self.0[key];
         parse(value).map_err(|right| {
-            let value = if value.is_empty() { "empty".to_owned() } else { format!("`{}`", value.shown()) };
+            let shown = keys::find(key).map_or_else(|| value.clone(), |setting| setting.printable(value)).shown();
+            let value = if value.is_empty() { "empty".to_owned() } else { format!("`{shown}`") };
             ConfigError::BadValue { key, value, origin: origin.clone(), right }
         })
     }
-}
-
-/// The layer of the `PROMPTMILL_*` variables, and warnings for those that name no setting.
-///
-/// An unknown variable is a warning and not an error: unlike a settings file, the environment is shared with other programs. An empty
-/// variable counts as not set.
-pub fn environment_layer(variables: &BTreeMap<String, OsString>) -> Result<(Layer, Vec<String>), ConfigError> {
-    let mut layer = Layer::default();
-    let mut warnings = Vec::new();
-    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)) {
-        if let Some(setting) = SETTINGS.iter().find(|setting| setting.env() == *name) {
-            set_from_variable(&mut layer, setting, name, value)?;
-        } else if is_key_like(&name[ENV_PREFIX.len()..]) {
-            warnings.push(format!("the environment variable {name} is not read; the API key: {WHERE_KEYS_GO}"));
-        } else {
-            let near =
-                nearest(&name[ENV_PREFIX.len()..], SETTINGS.iter().map(|setting| (setting.name(), setting.env())));
-            warnings.push(format!("the environment variable {name} sets nothing; the nearest known name is {near}"));
-        }
-    }
-    Ok((layer, warnings))
-}
-
-/// The layer of the variables that other programs read too: `OPENAI_MODEL` and `OPENAI_BASE_URL`.
-pub fn openai_layer(variables: &BTreeMap<String, OsString>) -> Result<Layer, ConfigError> {
-    let mut layer = Layer::default();
-    for (name, key) in [("OPENAI_MODEL", "model"), ("OPENAI_BASE_URL", "base_url")] {
-        if let (Some(value), Some(setting)) = (variables.get(name), keys::find(key)) {
-            set_from_variable(&mut layer, setting, name, value)?;
-        }
-    }
-    Ok(layer)
-}
-
-fn set_from_variable(
-    layer: &mut Layer,
-    setting: &'static Setting,
-    name: &str,
-    value: &OsString,
-) -> Result<(), ConfigError> {
-    let text = value.to_str().ok_or_else(|| ConfigError::NotUtf8Variable { name: name.to_owned() })?;
-    if !text.trim().is_empty() {
-        layer.set(setting, RawValue::Text(text.to_owned()), Origin::Environment(name.to_owned()));
-    }
-    Ok(())
 }
 
 /// Whether an entry of this name was meant to hold an API key.

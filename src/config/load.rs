@@ -7,14 +7,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_dotenv, from_text};
+use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_text};
 use super::args::SettingArgs;
 use super::error::ConfigError;
 use super::file::file_layer;
-use super::keys::{self, ENV_PREFIX};
-use super::layers::{Layer, Origin, environment_layer, merge, openai_layer};
+use super::headers;
+use super::keys;
+use super::layers::{Layer, Origin, merge};
 use super::settings::{Settings, within};
 use super::value::RawValue;
+use super::variables::{ACCOUNT, Variables, is_ours};
 use crate::model::Secret;
 use crate::regular::{self, Unread};
 use crate::send::client::is_loopback;
@@ -48,10 +50,7 @@ impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     /// Keeps the variables that are ours to read and drops the others.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        let ours = |name: &str| {
-            name.starts_with(ENV_PREFIX) || matches!(name, KEY_VARIABLE | "OPENAI_MODEL" | "OPENAI_BASE_URL")
-        };
-        Self(variables.filter(|(name, _)| ours(name)).collect())
+        Self(variables.filter(|(name, _)| is_ours(name)).collect())
     }
 }
 
@@ -69,11 +68,14 @@ pub struct Loaded {
     pub settings: Settings,
     /// The API key and where it was found; absent where none was. [`needs_key`] says whether that is an error.
     pub key: Option<(Secret, KeyOrigin)>,
+    /// Organization and project: the variable, its value and who set it.
+    pub account: Vec<(&'static str, String, Origin)>,
     /// Sentences for the person, none of which stops the run.
     pub warnings: Vec<String>,
 }
 
-/// Loads the settings: flags, then `PROMPTMILL_*`, `OPENAI_MODEL` and `OPENAI_BASE_URL`, the settings file, `gpt_model_type.txt`, defaults.
+/// Loads the settings: flags, then `PROMPTMILL_*`, `OPENAI_MODEL` and `OPENAI_BASE_URL`, then the same of `.env`, the settings file,
+/// `gpt_model_type.txt`, defaults.
 ///
 /// `promptmill.toml` in `dir` is read if it is there; a file named by `config_file` must be. `dir` is the directory that
 /// relative paths count from, those in the settings file too. Files without content count as missing.
@@ -83,19 +85,25 @@ pub fn load(
     dir: &Path,
     env: &Environment,
 ) -> Result<Loaded, ConfigError> {
-    let (environment, mut warnings) = environment_layer(&env.0)?;
-    let layers =
-        [model_layer(dir)?, settings_layer(config_file, dir)?, openai_layer(&env.0)?, environment, args.layer()];
-    let settings = Settings::new(&merge(layers), dir, |path, origin| {
+    let variables = Variables::of_environment(env.0.iter());
+    let dotenv = dotenv(dir)?;
+    let ([openai, ours], mut warnings) = variables.layers()?;
+    let ([file_openai, file_ours], more) = dotenv.layers()?;
+    warnings.extend(more);
+    let file = settings_layer(config_file, dir)?;
+    let layers = [model_layer(dir)?, file, file_openai, file_ours, openai, ours, args.layer()];
+    let mut settings = Settings::new(&merge(layers), dir, |path, origin| {
         let why = || format!(" (from {origin})");
         read_text(path, SYSTEM_MOST, why)?.ok_or_else(|| read_error(path, why(), missing()))
     })?;
-    let key = find_key(dir, env, &mut warnings)?;
+    warnings.extend(dotenv.of_scripts(settings.origin("model")));
+    let account = account(&variables, &dotenv, &mut settings)?;
+    let key = find_key(dir, &variables, &dotenv, &mut warnings)?;
     if key.is_some() && settings.base_url.to_lowercase().starts_with("http://") && needs_key(&settings.base_url) {
         warnings
             .push(format!("{} is not encrypted: the API key can be read on its way; use https://", settings.base_url));
     }
-    Ok(Loaded { settings, key, warnings })
+    Ok(Loaded { settings, key, account, warnings })
 }
 
 /// Whether the server at `base_url` wants a key: not on this machine (`localhost`, `127.0.0.0/8`, `[::1]`).
@@ -123,27 +131,59 @@ fn model_layer(dir: &Path) -> Result<Layer, ConfigError> {
     Ok(layer)
 }
 
+/// The variables of `.env`, none where there is no such file. Python's virtual environments are folders of this name.
+fn dotenv(dir: &Path) -> Result<Variables, ConfigError> {
+    let path = within(dir, PathBuf::from(ENV_FILE));
+    let text = if path.is_dir() { None } else { read_text(&path, SETTINGS_MOST, String::new)? };
+    Ok(text.map(|text| Variables::of_file(&path, &text)).unwrap_or_default())
+}
+
+/// Organization and project, which become headers where the settings have no such header.
+fn account(
+    variables: &Variables,
+    dotenv: &Variables,
+    settings: &mut Settings,
+) -> Result<Vec<(&'static str, String, Origin)>, ConfigError> {
+    let mut account = Vec::new();
+    for (name, header) in ACCOUNT {
+        let found = match variables.text(name)? {
+            Some(found) => Some(found),
+            None => dotenv.text(name)?,
+        };
+        let Some((text, origin)) = found else { continue };
+        let why = "it has a character that is no printable ASCII";
+        let wrong = || ConfigError::Variable { name: name.to_owned(), origin: origin.clone(), why };
+        let value = headers::value_of(text.trim()).ok_or_else(wrong)?;
+        settings.headers.entry(header).or_insert(value);
+        account.push((name, text.trim().to_owned(), origin.clone()));
+    }
+    Ok(account)
+}
+
 fn find_key(
     dir: &Path,
-    env: &Environment,
+    variables: &Variables,
+    dotenv: &Variables,
     warnings: &mut Vec<String>,
 ) -> Result<Option<(Secret, KeyOrigin)>, ConfigError> {
-    if let Some(value) = env.0.get(KEY_VARIABLE) {
-        let text = value.to_str().ok_or_else(|| ConfigError::NotUtf8Variable { name: KEY_VARIABLE.to_owned() })?;
-        if let Some(key) = from_text(text, &KeyOrigin::Environment)? {
-            return Ok(Some((key, KeyOrigin::Environment)));
-        }
+    if let Some((text, _)) = variables.text(KEY_VARIABLE)?
+        && let Some(key) = from_text(text, &KeyOrigin::Environment)?
+    {
+        return Ok(Some((key, KeyOrigin::Environment)));
     }
     for name in KEY_FILES {
         let path = within(dir, PathBuf::from(name));
-        // Python's virtual environments are folders named `.env`.
         if path.is_dir() {
             continue;
         }
-        let Some(text) = read_text(&path, WORD_MOST, String::new)? else { continue };
+        let text = if name == ENV_FILE {
+            dotenv.text(KEY_VARIABLE)?.map(|(text, _)| text.to_owned())
+        } else {
+            read_text(&path, WORD_MOST, String::new)?
+        };
+        let Some(text) = text else { continue };
         let origin = KeyOrigin::File(path.clone());
-        let key = if name == ENV_FILE { from_dotenv(&text, &origin)? } else { from_text(&text, &origin)? };
-        if let Some(key) = key {
+        if let Some(key) = from_text(&text, &origin)? {
             warnings.extend(readable_by_others(&path));
             return Ok(Some((key, origin)));
         }

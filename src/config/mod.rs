@@ -6,14 +6,17 @@
 
 pub mod api_key;
 pub mod args;
+pub mod dotenv;
 mod error;
 pub mod file;
+mod headers;
 pub mod keys;
 pub mod layers;
 pub mod load;
 pub mod other_names;
 pub mod settings;
 pub mod value;
+mod variables;
 
 #[cfg(test)]
 mod tests;

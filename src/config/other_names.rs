@@ -34,6 +34,7 @@ const NAMES: &[(&str, &[&str])] = &[
         &["c", "j", "jobs", "workers", "max-workers", "num-workers", "threads", "parallel", "max-concurrency"],
     ),
     ("retry.attempts", &["retries", "max-retries", "max-attempts"]),
+    ("http.headers", &["h", "header", "extra-headers", "default-headers"]),
     ("http.total_timeout", &["timeout", "request-timeout"]),
 ];
 

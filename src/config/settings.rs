@@ -4,14 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderMap;
+
 use super::error::ConfigError;
+use super::headers;
 use super::keys::{self, SETTINGS};
 use super::layers::{Origin, Resolved, merge};
 use super::value::{self, Parsed, RawValue, unless_empty};
 use crate::admit::limits::Limits;
 use crate::admit::server::Pacing;
 use crate::clock::DayZone;
-use crate::model::{Api, RequestTemplate};
+use crate::model::{Api, RequestTemplate, Secret};
 pub use crate::model::{OnDayLimit, OnQuota};
 use crate::source::priority::Priorities;
 use crate::source::range::Range;
@@ -52,6 +55,8 @@ pub struct Settings {
     pub template: RequestTemplate,
     /// The server's address without a slash at its end.
     pub base_url: String,
+    /// Headers that every request has beside those of the client; their values are secrets.
+    pub headers: HeaderMap,
     /// Folder of the prompts.
     pub prompts: PathBuf,
     /// Folder of the answers.
@@ -117,6 +122,7 @@ impl Settings {
         Ok(Self {
             template: template(resolved, dir, read)?,
             base_url: resolved.get("base_url", value::base_url)?,
+            headers: resolved.get("http.headers", headers::parse)?,
             prompts: path("prompts")?,
             outputs: path("outputs")?,
             ledger: path("ledger")?,
@@ -154,6 +160,18 @@ impl Settings {
     #[must_use]
     pub fn describe(&self) -> &[Described] {
         &self.described
+    }
+
+    /// Who set the setting with this dotted key.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.described.iter().find(|described| described.key == key).map_or(&Origin::Default, |found| &found.origin)
+    }
+
+    /// The key that a header brings to a gateway.
+    #[must_use]
+    pub fn header_key(&self) -> Option<Secret> {
+        headers::key(&self.headers)
     }
 }
 
@@ -276,7 +294,7 @@ fn origin<'a>(resolved: &'a Resolved, key: &str) -> &'a Origin {
 fn describe(resolved: &Resolved) -> Vec<Described> {
     let described = SETTINGS.iter().map(|setting| {
         let sourced = resolved.sourced(setting);
-        Described { key: setting.key, value: sourced.value.whole(), origin: sourced.origin.clone() }
+        Described { key: setting.key, value: setting.printable(&sourced.value).whole(), origin: sourced.origin.clone() }
     });
     described.collect()
 }

@@ -76,6 +76,7 @@ fn samples(setting: &Setting) -> [(String, String); 3] {
         (Kind::Zone, _) => ["utc", "+02:00", "-08:00"].map(quoted),
         (Kind::Choice, _) => ["wait", "exit", "wait"].map(quoted),
         (Kind::Priorities, _) => ["1-2=5", "3,5=-1;all=2", "7=0"].map(quoted),
+        (Kind::Headers, _) => ["A", "B", "C"].map(|name| (format!("X-{name}=s"), format!("{{ X-{name} = \"s\" }}"))),
         (Kind::Table, _) => [1, 2, 3].map(|seed| (format!("{{\"seed\":{seed}}}"), format!("{{ seed = {seed} }}"))),
         (Kind::Text | Kind::Path, _) => ["one", "two", "three"].map(quoted),
     }
@@ -122,7 +123,8 @@ fn each_layer_hides_the_ones_below_it() {
         let line = if setting.section().is_some() { 2 } else { 1 };
         let (name, of_default) = (setting.env(), (setting.default.to_owned(), Origin::Default));
         let of_file = Origin::File(dir.path().join("promptmill.toml"), line);
-        let of_variable = (variable.0.clone(), Origin::Environment(name.clone()));
+        let seen = |text: &str| setting.printable(&RawValue::Text(text.to_owned())).whole();
+        let of_variable = (seen(&variable.0), Origin::Environment(name.clone()));
 
         let nothing = load_in(&folder(&[]), &[], &[]).expect(setting.key);
         assert_eq!(shown(&nothing, setting.key), of_default);
@@ -131,7 +133,7 @@ fn each_layer_hides_the_ones_below_it() {
         let middle = load_in(&dir, &[], &[(&name, &variable.0)]).expect(setting.key);
         assert_eq!(shown(&middle, setting.key), of_variable);
         let top = load_in(&dir, &[(setting.key, &flag.0)], &[(&name, &variable.0)]).expect(setting.key);
-        assert_eq!(shown(&top, setting.key), (flag.0.clone(), Origin::Flag(setting.flag)));
+        assert_eq!(shown(&top, setting.key), (seen(&flag.0), Origin::Flag(setting.flag)));
 
         // The fields follow the table: the same value is the same settings, whichever layer sets it.
         let fields = |loaded: &Loaded| without_origins(&loaded.settings);
@@ -346,12 +348,117 @@ fn the_key_is_found_in_order() {
 }
 
 #[test]
-fn a_folder_named_env_is_passed_over_and_other_variables_in_it_are_not_read() {
+fn a_folder_named_env_is_passed_over() {
     let dir = folder(&[]);
     fs::create_dir(dir.path().join(".env")).expect("a virtual environment");
     assert!(load_in(&dir, &[], &[]).expect("no key").key.is_none());
-    let dir = folder(&[(".env", "OPENAI_MODEL=other\nPROMPTMILL_MODEL=other\nOPENAI_API_KEY=sk-abc")]);
-    assert_eq!(load_in(&dir, &[], &[]).expect("a key").settings.template.model, "gpt-4o-mini");
+}
+
+#[test]
+fn dotenv_gives_what_the_environment_gives_and_the_environment_wins() {
+    let dotenv = "OTHER=1\nOPENAI_MODEL=by-openai\nexport OPENAI_BASE_URL=\"https://file.test/v1\" # the gateway\n\
+        PROMPTMILL_TOKENS_PER_DAY=77\nOPENAI_API_KEY=sk-file\nOPENAI_ORG_ID=org-1\nOPENAI_PROJECT_ID=proj-1\n";
+    let dir = folder(&[(".env", dotenv), ("promptmill.toml", "model = 'by-toml'\n[limits]\ntokens_per_day = 1")]);
+    let at = |line| Origin::File(dir.path().join(".env"), line);
+    let loaded = load_in(&dir, &[], &[]).expect("settings");
+    assert_eq!(shown(&loaded, "model"), ("by-openai".to_owned(), at(2)));
+    assert_eq!(shown(&loaded, "base_url"), ("https://file.test/v1".to_owned(), at(3)));
+    assert_eq!(shown(&loaded, "limits.tokens_per_day"), ("77".to_owned(), at(4)));
+    assert_eq!(loaded.key.expect("a key").1, KeyOrigin::File(dir.path().join(".env")));
+    let sent = |settings: &Settings| {
+        ["openai-organization", "openai-project"].map(|name| settings.headers[name].to_str().expect("text").to_owned())
+    };
+    assert_eq!(sent(&loaded.settings), ["org-1", "proj-1"]);
+
+    let variables = [
+        ("OPENAI_MODEL", "by-environment"),
+        ("OPENAI_ORG_ID", "org-2"),
+        ("OPENAI_PROJECT_ID", " "),
+        ("OPENAI_API_KEY", "sk-outside"),
+    ];
+    let loaded = load_in(&dir, &[("http.headers", "OpenAI-Project=proj-3")], &variables).expect("settings");
+    assert_eq!(shown(&loaded, "model").0, "by-environment");
+    assert_eq!(sent(&loaded.settings), ["org-2", "proj-3"]);
+    assert_eq!(loaded.key.expect("a key").0.reveal(), "sk-outside");
+    // Whatever the environment says of a setting, in whichever name, stands over the file.
+    let dir = folder(&[(".env", "PROMPTMILL_MODEL=by-file")]);
+    assert_eq!(shown(&load_in(&dir, &[], &variables).expect("settings"), "model").0, "by-environment");
+}
+
+#[test]
+fn a_line_of_dotenv_that_cannot_be_read_is_named_without_its_value() {
+    for (line, parts) in [
+        ("OPENAI_BASE_URL=https://a.test/$SECRET", &["OPENAI_BASE_URL (", ".env:2", "another variable"][..]),
+        ("PROMPTMILL_MODEL=\"sk-verysecret", &["PROMPTMILL_MODEL", ".env:2", "not closed"]),
+        ("OPENAI_API_KEY='sk-verysecret' x", &["OPENAI_API_KEY", ".env:2"]),
+        ("OPENAI_API_KEY=sk-verysecret x y", &["API key in", ".env`", "white space"]),
+        ("OPENAI_ORG_ID=caf\u{e9}", &["OPENAI_ORG_ID", "printable ASCII"]),
+        ("PROMPTMILL_TOKENS_PER_DAY=lots", &["`limits.tokens_per_day`", ".env:2"]),
+    ] {
+        let dir = folder(&[(".env", &format!("# mine\n{line}\n"))]);
+        let message = load_in(&dir, &[], &[]).expect_err(line).to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(!message.contains("verysecret"), "{message}");
+    }
+    // Other programs may have what they like there.
+    let dir = folder(&[(".env", "NAME=it's\nDB=\"x\nOPENAI_API_KEY=sk-file\n")]);
+    assert_eq!(load_in(&dir, &[], &[]).expect("a key").key.expect("a key").0.reveal(), "sk-file");
+}
+
+#[test]
+fn names_in_dotenv_that_scripts_read_get_a_tip() {
+    let dir = folder(&[(".env", "MODEL=gpt-4o\nBATCH_SIZE=3 # of 5\nMAX_BATCHES=1\nTIMEOUT=5\nPROMPTMILL_RPM=5\n")]);
+    let warnings = load_in(&dir, &[], &[]).expect("settings").warnings;
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    for parts in [
+        ["MODEL (", ".env:1", "OPENAI_MODEL"],
+        ["BATCH_SIZE (", ".env:2", "no setting for it yet"],
+        ["MAX_BATCHES (", ".env:3", "`limits.split`"],
+        ["PROMPTMILL_RPM (", ".env:5", "PROMPTMILL_REQUESTS_PER_MINUTE"],
+    ] {
+        assert!(warnings.iter().any(|warning| parts.iter().all(|part| warning.contains(part))), "{warnings:?}");
+    }
+    let warnings = load_in(&dir, &[("model", "m")], &[]).expect("settings").warnings;
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+}
+
+#[test]
+fn headers_are_checked_and_their_values_never_shown() {
+    let values = |settings: &Settings| {
+        let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            format!("{name}={}", value.to_str().expect("text"))
+        };
+        settings.headers.iter().map(text).collect::<Vec<_>>()
+    };
+    let text = "X-Team = blue=1 ; authorization=Bearer verysecret;";
+    let file = "[http.headers]\nX-Team = \"blue=1\"\nauthorization = \"Bearer verysecret\"\n";
+    for (files, flags) in [(&[][..], &[("http.headers", text)][..]), (&[("promptmill.toml", file)], &[])] {
+        let loaded = load_in(&folder(files), flags, &[]).expect("headers");
+        let mut found = values(&loaded.settings);
+        found.sort();
+        assert_eq!(found, ["authorization=Bearer verysecret", "x-team=blue=1"]);
+        let names = shown(&loaded, "http.headers").0;
+        assert!(names.contains("X-Team") && names.contains("authorization"), "{names}");
+        assert!(!format!("{loaded:?}").contains("verysecret"), "{loaded:?}");
+        assert_eq!(loaded.settings.header_key().expect("a key").reveal(), "Bearer verysecret");
+    }
+    for (value, right) in [
+        ("verysecret", "NAME=VALUE"),
+        ("X Team=verysecret", "no header is called `X Team`"),
+        ("Content-Length=5", "`Content-Length` is promptmill's own"),
+        ("host=a.test;a=verysecret", "`host` is promptmill's own"),
+        ("Transfer-Encoding=chunked", "promptmill's own"),
+        ("Idempotency-Key=verysecret", "the same for every prompt"),
+        ("X-A=very\u{e9}secret", "the value of `X-A` has a character"),
+        ("X-A=", "`X-A` has no value"),
+        ("X-A=verysecret;x-a=2", "`x-a` is there twice"),
+    ] {
+        let message = load_in(&folder(&[]), &[("http.headers", value)], &[]).expect_err(value).to_string();
+        assert!(message.contains("`http.headers`") && message.contains(right), "{value}: {message}");
+        assert!(!message.contains("verysecret") && !message.contains("\u{e9}secret"), "{message}");
+    }
+    let number = folder(&[("promptmill.toml", "[http.headers]\nX-A = 5")]);
+    assert!(load_in(&number, &[], &[]).expect_err("a number").to_string().contains("values in quotes"));
 }
 
 #[cfg(unix)]

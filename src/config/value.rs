@@ -69,7 +69,7 @@ impl RawValue {
     }
 
     /// The text, where it is one.
-    fn as_text(&self) -> Option<&str> {
+    pub(super) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Toml(toml::Value::String(text)) => Some(text),
             Self::Toml(_) => None,

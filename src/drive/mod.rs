@@ -48,8 +48,8 @@ pub struct Io {
     pub tokenizer: Tokenizer,
     /// The most tokens that a request may have used, input and output together.
     pub most_tokens: u64,
-    /// Masked in every message, should a server echo it.
-    pub key: Option<Secret>,
+    /// Masked in every message, should a server echo one.
+    pub secrets: Arc<[Secret]>,
     /// The prompts folder.
     pub prompts: Folder,
     /// The outputs folder.
@@ -98,8 +98,8 @@ pub async fn drive(
     mut interrupts: UnboundedReceiver<()>,
     watch: &mut dyn Watch,
 ) -> Driven {
-    let Io { client, template, fingerprinter, tokenizer, most_tokens, key, prompts, outputs, store, endpoint, clock } =
-        io;
+    let Io { client, template, fingerprinter, tokenizer, most_tokens, prompts, outputs, store, .. } = io;
+    let (secrets, endpoint, clock) = (io.secrets, io.endpoint, io.clock);
     let (back, mut came) = unbounded_channel();
     let keeper = Keeper::start(store, outputs.clone(), endpoint, clock, back.clone());
     let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, back);
@@ -144,7 +144,7 @@ pub async fn drive(
                 Back::Ready(job, Ok(body)) => {
                     let (client, api) = (client.clone(), template.api);
                     let input_tokens = machine.jobs()[job as usize].input_tokens;
-                    let (key, prompt) = (key.clone(), machine.jobs()[job as usize].prompt);
+                    let (secrets, prompt) = (Arc::clone(&secrets), machine.jobs()[job as usize].prompt);
                     let task = requests.spawn(async move {
                         let heard = client.ask(body).await;
                         let wall = clock.now().wall;
@@ -153,7 +153,7 @@ pub async fn drive(
                         let status = heard.as_ref().map_or(0, |reply| reply.status);
                         tracing::debug!(%prompt, status, "heard");
                         let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text) };
-                        (job, tidied(verdict, most_tokens, count, key.as_ref()), hints)
+                        (job, tidied(verdict, most_tokens, count, &secrets), hints)
                     });
                     sent.insert(task.id(), job);
                     None
@@ -190,8 +190,8 @@ pub async fn drive(
     }
 }
 
-/// Puts `count` in place of a usage that is not reported, or not credibly, and masks the key in a failure's message.
-fn tidied(verdict: Verdict, most_tokens: u64, count: impl FnOnce(&str) -> Usage, key: Option<&Secret>) -> Verdict {
+/// Puts `count` in place of a usage that is not reported, or not credibly, and masks secrets in a failure's message.
+fn tidied(verdict: Verdict, most_tokens: u64, count: impl FnOnce(&str) -> Usage, secrets: &[Secret]) -> Verdict {
     match verdict {
         Verdict::Answer(mut answer) => {
             answer.settle_usage(most_tokens, count);
@@ -200,8 +200,8 @@ fn tidied(verdict: Verdict, most_tokens: u64, count: impl FnOnce(&str) -> Usage,
         Verdict::Failure(mut failure) => {
             // What was reserved is the next best number.
             failure.usage = failure.usage.filter(|usage| usage.total() <= most_tokens);
-            if let Some(key) = key {
-                failure.message = key.redact(&failure.message);
+            for secret in secrets {
+                failure.message = secret.redact(&failure.message);
             }
             Verdict::Failure(failure)
         }

@@ -39,6 +39,8 @@ pub struct ClientOptions {
     pub base_url: String,
     /// Sent as a bearer token; without it, no `Authorization` header is sent.
     pub key: Option<Secret>,
+    /// More headers of every request. An `Authorization` among them takes the key's place.
+    pub headers: HeaderMap,
     /// The endpoint that is asked.
     pub api: Api,
     /// The most requests at one time: the size of the pool. It is not enforced here.
@@ -136,8 +138,8 @@ impl Endpoint {
         let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
         url.set_query(None);
         url.set_fragment(None);
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &options.key {
+        let mut headers = options.headers.clone();
+        if let (Some(key), false) = (&options.key, headers.contains_key(AUTHORIZATION)) {
             if !key.reveal().bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(ClientError::Key);
             }
@@ -218,6 +220,7 @@ mod tests {
         ClientOptions {
             base_url: base_url.into(),
             key: Secret::new(key),
+            headers: HeaderMap::new(),
             api: Api::Chat,
             max_in_flight: 1,
             connect_timeout: Duration::from_secs(1),
