@@ -52,7 +52,7 @@ impl Run<'_> {
             self.watcher.terminal.say(&format!("ended early: {reason}"));
         }
         // The run has ended as it has ended, whoever reads of it.
-        if let Err(error) = print(&format!("{summary}\n")) {
+        if let Err(error) = print(&[summary.to_string()]) {
             self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
         }
         exit

@@ -1,13 +1,11 @@
 //! `promptmill limits`.
 
-use std::fmt::Write as _;
-
 use chrono::Local;
 use serde::Serialize;
 
 use super::args::{LimitsAction, LimitsArgs};
 use super::prepare::Prepared;
-use super::{Exit, Failure, json_line, print};
+use super::{Exit, Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::config::Environment;
 use crate::record::Endpoint;
@@ -33,14 +31,14 @@ pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exi
             let forgotten = forget(&prepared, endpoint.as_ref())?;
             let whose = endpoint.map_or(String::new(), |endpoint| format!(" of {endpoint}"));
             if args.json {
-                json_line(&serde_json::json!({ "forgotten": forgotten }))
+                in_json(&serde_json::json!({ "forgotten": forgotten }))
             } else {
-                format!("{} forgotten{whose}\n", counted(forgotten, "learned limit"))
+                vec![format!("{} forgotten{whose}", counted(forgotten, "learned limit"))]
             }
         }
         None => {
             let known = known(&prepared, endpoint.as_ref())?;
-            if args.json { json_line(&serde_json::json!({ "limits": known })) } else { text(&known, endpoint.as_ref()) }
+            if args.json { in_json(&serde_json::json!({ "limits": known })) } else { text(&known, endpoint.as_ref()) }
         }
     };
     print(&text)?;
@@ -59,23 +57,22 @@ fn known(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<Vec<Known>,
     Ok(known.into_iter().map(|(endpoint, limit)| Known { endpoint, limit }).collect())
 }
 
-fn text(known: &[Known], endpoint: Option<&Endpoint>) -> String {
+fn text(known: &[Known], endpoint: Option<&Endpoint>) -> Vec<String> {
     if known.is_empty() {
-        return match endpoint {
-            Some(endpoint) => format!("{endpoint}: nothing learned; runs learn the server's limits from its answers\n"),
-            None => "nothing learned; runs learn servers' limits from their answers\n".to_owned(),
-        };
+        return vec![match endpoint {
+            Some(endpoint) => format!("{endpoint}: nothing learned; runs learn the server's limits from its answers"),
+            None => "nothing learned; runs learn servers' limits from their answers".to_owned(),
+        }];
     }
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut last = None;
     for Known { endpoint, limit } in known {
-        // Writing to a string does not fail.
         if last.replace(endpoint) != Some(endpoint) {
-            let _ = writeln!(text, "{endpoint}");
+            lines.push(endpoint.to_string());
         }
-        let _ = writeln!(text, "  {}", line(limit, &Local));
+        lines.push(format!("  {}", line(limit, &Local)));
     }
-    text
+    lines
 }
 
 /// Forgets it, and says how many limits that were.

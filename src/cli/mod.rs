@@ -21,6 +21,7 @@ use args::Command;
 pub use exit::{Exit, Failure};
 
 use crate::config::Environment;
+use crate::model::text::{json_line, one_line};
 use crate::report::terminal::tell;
 
 /// Runs the command line of this process. Every error has been told when it returns.
@@ -50,9 +51,10 @@ pub fn main() -> Exit {
     })
 }
 
-/// Prints a command's result to stdout. A reader that has read enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+/// Prints the lines of a command's result to stdout, nothing hidden in them. A reader that has read enough (`| head`) is no failure.
+fn print(lines: &[String]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
+    let text: String = lines.iter().flat_map(|line| [one_line(line), "\n".into()]).collect();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
         _ => Ok(()),
@@ -60,9 +62,10 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// A command's result as one line of JSON.
-fn json_line(result: &impl serde::Serialize) -> String {
+fn in_json(result: &impl serde::Serialize) -> Vec<String> {
     // Maps with string keys and plain numbers: there is nothing that JSON cannot say.
-    serde_json::to_string(result).map_or_else(|error| format!("{{\"error\":\"{error}\"}}\n"), |line| line + "\n")
+    let json = serde_json::to_string(result).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+    vec![json_line(&json).into_owned()]
 }
 
 fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ use clap::{Arg, Command, CommandFactory, Parser};
 use super::args::Cli;
 use crate::config::keys;
 use crate::config::other_names::{Meant, meant};
+use crate::model::text::{is_hidden, one_line};
 
 /// What stands in for the flag that the API key does not have.
 const NO_KEY_FLAG: &str = "the API key has no flag, because other users of the machine can read flags; set OPENAI_API_KEY, or put the key into api_key.txt";
@@ -17,7 +18,8 @@ const NO_KEY_FLAG: &str = "the API key has no flag, because other users of the m
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let args = command_first(args.into_iter().collect(), &command);
-    Cli::try_parse_from(&args).map_err(|mut error| {
+    Cli::try_parse_from(&args).map_err(|error| {
+        let mut error = harmless(error, &args, &mut command);
         let used = args.get(1).and_then(|name| name.to_str()).and_then(|name| command.find_subcommand_mut(name));
         // Clap's guess, and a usage line made of it, are for names that are near by their letters.
         if let Some(tip) = tip(&error, used.as_deref()) {
@@ -27,6 +29,22 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, cla
         }
         error
     })
+}
+
+/// The same error, with nothing hidden in the arguments that it echoes.
+fn harmless(error: clap::Error, args: &[OsString], command: &mut Command) -> clap::Error {
+    let hides = |arg: &OsString| arg.to_string_lossy().contains(is_hidden);
+    if !args.iter().any(hides) {
+        return error;
+    }
+    let shown = args
+        .iter()
+        .map(|arg| if hides(arg) { one_line(&arg.to_string_lossy()).into_owned().into() } else { arg.clone() });
+    match Cli::try_parse_from(shown) {
+        Err(error) => error,
+        // What is wrong is what cannot be shown.
+        Ok(_) => command.error(error.kind(), "an argument has characters in it that cannot be shown; leave them out"),
+    }
 }
 
 /// Puts the command's name before the flags that stand before it: `promptmill --model m plan` is `promptmill plan --model m`.

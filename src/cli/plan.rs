@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, json_line, print};
+use super::{Exit, Failure, in_json, print};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::{DayZone, Now};
@@ -115,7 +115,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let estimate = prepared.estimate(&found);
     let basis = Basis { ledger, estimate, within: args.within, answer };
     let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
-    let text = if args.json { json_line(&report) } else { report.text(&prepared, &now, args) };
+    let text = if args.json { in_json(&report) } else { report.text(&prepared, &now, args) };
     print(&text)?;
     match refused {
         Some(refused @ OverBatch { .. }) => Err(refused.into()),
@@ -184,7 +184,7 @@ impl Report {
         }
     }
 
-    fn text(&self, prepared: &Prepared, now: &Now, args: &PlanArgs) -> String {
+    fn text(&self, prepared: &Prepared, now: &Now, args: &PlanArgs) -> Vec<String> {
         let settings = &prepared.settings;
         let mut lines = Vec::new();
         lines.push(format!(
@@ -234,7 +234,7 @@ impl Report {
             lines.push(self.timing(now, settings.day));
             lines.extend(self.within.as_ref().map(|within| needs(within, &settings.limits)));
         }
-        lines.join("\n") + "\n"
+        lines
     }
 
     fn timing(&self, now: &Now, day: DayZone) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, json};
 
 use super::args::ListArgs;
-use super::{Exit, Failure, json_line, print};
+use super::{Exit, Failure, in_json, print};
 use crate::config::value::RawValue;
 use crate::config::{Environment, Loaded, load};
 use crate::report::terminal::tell;
@@ -16,29 +16,29 @@ pub(super) fn settings(args: &ListArgs, environment: &Environment) -> Result<Exi
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
     }
-    print(&if args.json { in_json(&loaded) } else { in_lines(&loaded) })?;
+    print(&if args.json { json(&loaded) } else { in_lines(&loaded) })?;
     Ok(Exit::Done)
 }
 
-fn in_lines(loaded: &Loaded) -> String {
+fn in_lines(loaded: &Loaded) -> Vec<String> {
     let described = loaded.settings.describe();
     let width = described.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
     let mut lines: Vec<String> = described
         .iter()
         .map(|setting| {
             let value = RawValue::Text(setting.value.clone()).shown();
-            format!("{:width$} = {value}  ({})\n", setting.key, setting.origin)
+            format!("{:width$} = {value}  ({})", setting.key, setting.origin)
         })
         .collect();
     let key = loaded.key.as_ref().map_or("none".to_owned(), |(_, origin)| format!("set, from {origin}"));
-    lines.push(format!("{:width$} = {key}\n", "API key"));
+    lines.push(format!("{:width$} = {key}", "API key"));
     let account = loaded.account.iter();
-    lines.extend(account.map(|(name, value, origin)| format!("{name:width$} = {value}  ({origin})\n")));
-    lines.concat()
+    lines.extend(account.map(|(name, value, origin)| format!("{name:width$} = {value}  ({origin})")));
+    lines
 }
 
 /// Values as they were written, all of them text.
-fn in_json(loaded: &Loaded) -> String {
+fn json(loaded: &Loaded) -> Vec<String> {
     let described = loaded.settings.describe().iter();
     let settings: Map<_, _> = described
         .map(|setting| {
@@ -52,5 +52,5 @@ fn in_json(loaded: &Loaded) -> String {
         .iter()
         .map(|(name, value, origin)| ((*name).to_owned(), json!({ "value": value, "from": origin.to_string() })))
         .collect();
-    json_line(&json!({ "settings": settings, "api_key_from": key, "account": account }))
+    in_json(&json!({ "settings": settings, "api_key_from": key, "account": account }))
 }

@@ -1,6 +1,5 @@
 //! `promptmill status`.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
@@ -8,7 +7,7 @@ use serde::Serialize;
 
 use super::args::StatusArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, json_line, print};
+use super::{Exit, Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::limits::{LimitName, Limits};
@@ -87,7 +86,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
         None => ledger_of_face(&settings.ledger, settings.limits, &now)?,
     };
     report.limits = lines(ledger, &settings.limits, &now);
-    let text = if args.json { json_line(&report) } else { report.text(&settings.limits, now.wall) };
+    let text = if args.json { in_json(&report) } else { report.text(&settings.limits, now.wall) };
     print(&text)?;
     Ok(Exit::Done)
 }
@@ -128,8 +127,8 @@ fn lines(mut ledger: Ledger, limits: &Limits, now: &Now) -> Vec<Line> {
 }
 
 impl Report {
-    fn text(&self, limits: &Limits, now: DateTime<Utc>) -> String {
-        let mut text = String::new();
+    fn text(&self, limits: &Limits, now: DateTime<Utc>) -> Vec<String> {
+        let mut lines = Vec::new();
         for Line { limit, used, most, pauses_at, frees_in_seconds, free_in_seconds } in &self.limits {
             let most = most.map_or("no limit".to_owned(), |most| format!("of {}", count(most)));
             let frees = match (frees_in_seconds, free_in_seconds) {
@@ -139,38 +138,33 @@ impl Report {
                 }
                 _ => String::new(),
             };
-            // Writing to a string does not fail.
             let pauses = pauses_at.map_or(String::new(), |most| format!(", pausing at {}", count(most)));
-            let _ = writeln!(text, "{:20} {:>12} {most}{pauses}{frees}", limit.key(), count(*used));
+            lines.push(format!("{:20} {:>12} {most}{pauses}{frees}", limit.key(), count(*used)));
         }
         for learned in &self.learned {
-            let _ = writeln!(text, "server: {}", line(learned, &Local));
+            lines.push(format!("server: {}", line(learned, &Local)));
         }
-        let last = match &self.last_run {
-            None => "last run: none of this outputs folder\n".to_owned(),
+        match &self.last_run {
+            None => lines.push("last run: none of this outputs folder".to_owned()),
             Some(run) => {
                 let at = |time: DateTime<Utc>| time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
                 let model = if run.offline { format!("{} (stand-in)", run.model) } else { run.model.clone() };
-                match (run.ended, &run.summary) {
-                    (Some(ended), Some(summary)) => {
-                        format!("last run: {model}, {} to {}\n  {summary}\n", at(run.started), at(ended))
-                    }
-                    _ => format!(
-                        "last run: {model}, started {} by process {}, goes on or was killed\n",
-                        at(run.started),
-                        run.pid
-                    ),
+                if let (Some(ended), Some(summary)) = (run.ended, &run.summary) {
+                    lines.push(format!("last run: {model}, {} to {}", at(run.started), at(ended)));
+                    lines.push(format!("  {summary}"));
+                } else {
+                    let (started, pid) = (at(run.started), run.pid);
+                    lines.push(format!("last run: {model}, started {started} by process {pid}, goes on or was killed"));
                 }
             }
-        };
-        text += &last;
+        }
         for Note { at, event } in &self.notes {
             // A note of another version is shown as it stands.
             let line = Event::from_json(event).and_then(|event| line_of(&event, limits, now)).map(|(_, line)| line);
             let at = at.with_timezone(&Local).format("%H:%M:%S");
-            let _ = writeln!(text, "  {at} {}", line.as_ref().unwrap_or(event));
+            lines.push(format!("  {at} {}", line.as_ref().unwrap_or(event)));
         }
-        text
+        lines
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::admit::limits::WHOLE_PPM;
 use crate::clock::DayZone;
+use crate::model::text::one_line;
 use crate::source::priority::{Priorities, SEPARATOR};
 use crate::source::range::Range;
 
@@ -52,19 +53,10 @@ impl RawValue {
     pub fn shown(&self) -> String {
         const MOST: usize = 60;
         let text = self.whole();
-        // Control characters would break the line that shows them.
-        let mut escaped = String::with_capacity(text.len());
-        for c in text.chars() {
-            if c.is_control() {
-                escaped.extend(c.escape_default());
-            } else {
-                escaped.push(c);
-            }
-        }
-        let text = escaped;
+        let text = one_line(&text);
         match text.char_indices().nth(MOST) {
             Some((end, _)) => format!("{}...", &text[..end]),
-            None => text,
+            None => text.into_owned(),
         }
     }
 

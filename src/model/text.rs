@@ -1,6 +1,45 @@
-//! Numbers, money and spans as people read them.
+//! Text as people read it: numbers, money, spans, and what comes from outside.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::time::Duration;
+
+/// Whether `c` is not seen, and may break a line, turn its direction or move a terminal's cursor.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// `text` on one line, whatever is in it: what is hidden is escaped, as `\n` and `\u{1b}`.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |c, line| line.extend(c.escape_default()))
+}
+
+/// A line of JSON in which nothing is hidden. The serializer escapes no more than it must.
+#[must_use]
+pub fn json_line(json: &str) -> Cow<'_, str> {
+    escaped(json, |c, line| {
+        // Writing to a string does not fail. None of them is beyond four digits.
+        let _ = write!(line, "\\u{:04x}", u32::from(c));
+    })
+}
+
+fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_hidden(c) {
+            escape(c, &mut line);
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(line)
+}
 
 /// `1234567` -> `1,234,567`.
 #[must_use]
@@ -46,6 +85,22 @@ pub fn dollars(amount: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hidden_is_escaped() {
+        for (text, line) in [
+            ("größe \\ \"x\" 日本", "größe \\ \"x\" 日本"),
+            ("a\nb\r\tc", r"a\nb\r\tc"),
+            ("\u{1b}[2J\u{0}\u{7f}\u{9b}", r"\u{1b}[2J\u{0}\u{7f}\u{9b}"),
+            ("a\u{202e}b\u{2028}\u{feff}", r"a\u{202e}b\u{2028}\u{feff}"),
+        ] {
+            assert_eq!(one_line(text), line);
+            let json = serde_json::to_string(text).expect("JSON");
+            let shown = json_line(&json);
+            assert!(!shown.contains(is_hidden), "{shown}");
+            assert_eq!(serde_json::from_str::<String>(&shown).expect("JSON"), text);
+        }
+    }
 
     #[test]
     fn numbers_are_grouped() {

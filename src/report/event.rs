@@ -8,6 +8,7 @@ use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::LimitName;
 use crate::clock::Mono;
+use crate::model::text::json_line;
 use crate::model::{Oddity, PromptId, Usage};
 use crate::run::Cause;
 use crate::send::answer::Finish;
@@ -230,7 +231,9 @@ impl Event {
     #[must_use]
     pub fn to_json(&self) -> String {
         // Its keys are strings and its numbers finite, so it cannot fail; an error would be seen where it is read.
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"event\":\"error\",\"message\":\"{error}\"}}"))
+        let json = serde_json::to_string(self)
+            .unwrap_or_else(|error| format!("{{\"event\":\"error\",\"message\":\"{error}\"}}"));
+        json_line(&json).into_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::event::{Binds, Event, WaitFor};
-use super::format::{count, span};
+use super::format::{count, one_line, span};
 use super::summary::Progress;
 use super::wording::{Verbosity, line_of, wait_for_what};
 use crate::admit::hint::LearnedLimit;
@@ -27,10 +27,10 @@ const FORESEEN: Duration = Duration::from_secs(60);
 /// A limit that is told is not told again while its size stays within this part of it.
 const TOLD_WITHIN: f64 = 0.1;
 
-/// Prints a line to stderr. That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money.
+/// Prints a line to stderr: one, and nothing hidden in it, whatever names and messages it holds. That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money.
 pub fn tell(line: &str) {
     // There is nowhere left to say it.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", one_line(line));
 }
 
 /// The person's view of a run.
@@ -93,7 +93,7 @@ impl Terminal {
         if let Some(bar) = &self.bar {
             bar.set_length(progress.jobs as u64);
             bar.set_position((tally.done + tally.failed) as u64);
-            bar.set_message(self.status(progress, binds, foreseen, now.mono));
+            bar.set_message(one_line(&self.status(progress, binds, foreseen, now.mono)).into_owned());
         } else if self.verbosity >= Verbosity::Normal && due {
             self.next_line = now.mono.plus(LINE_EVERY);
             let status = self.status(progress, binds, foreseen, now.mono);

@@ -1,5 +1,7 @@
 //! Makes the text of an error fit to print: one line, short, no page, no control characters, no key.
 
+use crate::model::text::is_hidden;
+
 /// The most characters of a message.
 pub const MESSAGE_LIMIT: usize = 300;
 
@@ -18,7 +20,7 @@ pub fn tidy(text: &str) -> String {
         Some(title) if title.is_empty() => "an HTML page".to_owned(),
         Some(title) => format!("an HTML page: {title}"),
         // Markup and masks only shorten; what lies further on is never shown, and a body may have megabytes.
-        None => one_line(&text.chars().take(READ_LIMIT).collect::<String>()),
+        None => squeezed(&text.chars().take(READ_LIMIT).collect::<String>()),
     };
     shorten(&mask_keys(&line))
 }
@@ -40,13 +42,13 @@ fn page_title(text: &str) -> Option<String> {
     let title = lower.find("<title").and_then(|at| {
         let start = at + lower[at..].find('>')? + 1;
         let end = start + lower[start..].find("</title")?;
-        Some(one_line(&text[start..end]))
+        Some(squeezed(&text[start..end]))
     });
     Some(title.unwrap_or_default())
 }
 
 /// White space of every kind to single spaces; what is not to be seen is dropped, and `<` replaced, so that no markup is left.
-fn one_line(text: &str) -> String {
+fn squeezed(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(4 * MESSAGE_LIMIT));
     for c in text.chars() {
         if c.is_whitespace() {
@@ -55,18 +57,12 @@ fn one_line(text: &str) -> String {
             }
         } else if c == '<' {
             line.push('‹');
-        } else if !is_hidden(c) {
+        } else if !is_hidden(c) && c != char::REPLACEMENT_CHARACTER {
             line.push(c);
         }
     }
     line.truncate(line.trim_end().len());
     line
-}
-
-/// Control characters, and marks that turn the direction of a line or take no room: a terminal could be made to show something else.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fffd}')
 }
 
 /// Keys, and the half-masked keys that servers echo (`sk-inval**********6789`), become `[key]`.

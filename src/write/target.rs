@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::atomic;
 use crate::model::PromptId;
+use crate::model::text::one_line;
 use crate::run::Content;
 
 /// How the output of a failed prompt starts.
@@ -29,7 +30,7 @@ fn id_of(file_name: &str) -> Option<PromptId> {
 pub fn bytes(content: &Content) -> Vec<u8> {
     match content {
         Content::Answer(text) => text.clone().into_bytes(),
-        Content::Error { class, message } => format!("{ERROR}{class}: {message}\n").into_bytes(),
+        Content::Error { class, message } => format!("{ERROR}{class}: {}\n", one_line(message)).into_bytes(),
     }
 }
 
