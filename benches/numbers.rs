@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use promptmill::model::PromptId;
 use promptmill::run::Content;
 use promptmill::standin::{Options, Server};
-use promptmill::write::target;
+use promptmill::write::{on_disk, target};
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -147,7 +147,7 @@ fn write_answers(folder: &Path, next: &AtomicU32) -> io::Result<()> {
         if number > ANSWERS {
             return Ok(());
         }
-        target::write(folder, PromptId(u64::from(number)), &answer)?;
+        target::write(folder, PromptId(u64::from(number)), &answer, false)?;
     }
 }
 
@@ -195,7 +195,7 @@ fn sent_again_after_kill(time: u64) -> Result<usize> {
         return Err("the run had ended before it was killed".into());
     }
     run(promptmill(folder.path(), &server, &unlimited(IN_FLIGHT)), 0)?;
-    let answers = target::list(&folder.path().join("outputs"))?.len();
+    let answers = on_disk::list(&folder.path().join("outputs"))?.len();
     if answers != PROMPTS {
         return Err(format!("{answers} answers").into());
     }

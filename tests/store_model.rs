@@ -9,8 +9,8 @@ use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::limits::{LimitName, Limits};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
-use promptmill::model::{PromptId, Usage};
-use promptmill::record::entry::{Fingerprint, Status};
+use promptmill::model::{ContentId, PromptId, Usage};
+use promptmill::record::entry::{Before, Fingerprint, LostRequest, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};
@@ -49,7 +49,8 @@ fn info(outputs: &str) -> RunInfo {
 }
 
 fn claim(prompt: u64, tokens: u64) -> Claim {
-    Claim { prompt: PromptId(prompt), fingerprint: FINGERPRINT, attempt: 1, input_tokens: 1, tokens, least: tokens }
+    let (fingerprint, before) = (FINGERPRINT, Before::Nothing);
+    Claim { prompt: PromptId(prompt), fingerprint, attempt: 1, input_tokens: 1, tokens, least: tokens, before }
 }
 
 /// Heard of after the guard: every entry counts for the whole span.
@@ -60,7 +61,7 @@ fn settlement((reservation, used): (Reservation, Amount)) -> Settlement {
 
 fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
     let usage = Usage { input_tokens: 5, output_tokens: 6 };
-    let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
+    let ended = Ended::Done { usage, finish: Finish::Complete, output: ContentId::of(b"an answer") };
     end(prompt, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
 }
 
@@ -86,6 +87,30 @@ fn admit(store: &mut SqliteStore, prompt: u64, tokens: u64, now: Now) -> Reserva
     let mut begun = store.begin(&[claim(prompt, tokens)], &|| now).expect("begun");
     assert_eq!(begun.refused, None);
     begun.admitted.pop().expect("one")
+}
+
+/// The answer to `prompt` that comes at `seconds`.
+fn output(prompt: u64, seconds: u64) -> ContentId {
+    ContentId::of(format!("{prompt} at {}", seconds / 60).as_bytes())
+}
+
+/// What stands at the place of `prompt` in a run.
+fn before(prompt: u64, run: u64) -> Before {
+    match (prompt + run) % 4 {
+        0 => Before::Unknown,
+        1 => Before::Nothing,
+        _ => Before::Output(output(prompt, run * 60)),
+    }
+}
+
+/// In the order of their prompts; what was seen before of each is a set.
+fn in_order(mut lost: Vec<LostRequest>) -> Vec<LostRequest> {
+    lost.sort_unstable_by_key(|lost| lost.prompt);
+    for lost in &mut lost {
+        lost.earlier.sort_unstable_by_key(|content| content.hash);
+        lost.earlier.dedup();
+    }
+    lost
 }
 
 /// Writes `text` as a person does at the start.
@@ -142,7 +167,7 @@ proptest! {
         let mut value = MemoryStore::new(Ledger::new(limits));
         file.start_run(&info("out"), &at(0)).expect("a run");
         value.start_run();
-        let mut next = 1;
+        let (mut next, mut run) = (1, 1);
         let mut flying: Vec<(u64, Reservation, Reservation)> = Vec::new();
         let mut waiting: Vec<u64> = Vec::new();
         for act in acts {
@@ -153,7 +178,8 @@ proptest! {
                     let claims: Vec<Claim> = sizes.iter().map(|&tokens| {
                         let prompt = waiting.pop().unwrap_or_else(|| { next += 1; next - 1 });
                         // Every third is an estimate, of which less may be reserved.
-                        Claim { least: if prompt.is_multiple_of(3) { tokens / 3 + 1 } else { tokens }, ..claim(prompt, tokens) }
+                        let least = if prompt.is_multiple_of(3) { tokens / 3 + 1 } else { tokens };
+                        Claim { least, before: before(prompt, run), ..claim(prompt, tokens) }
                     }).collect();
                     let ours = file.begin(&claims, &|| booted).expect("begun");
                     let theirs = value.begin(&claims, &|| now).expect("begun");
@@ -174,7 +200,7 @@ proptest! {
                     let (prompt, a, b) = flying.swap_remove(place);
                     let usage = Usage { input_tokens: 1, output_tokens: 2 };
                     let ended = match how {
-                        0 => Ended::Done { usage, finish: Finish::Complete, bytes: 3 },
+                        0 => Ended::Done { usage, finish: Finish::Complete, output: output(prompt, seconds) },
                         1 => Ended::Failed { class: "c".into(), message: "m".into(), usage },
                         2 => Ended::Unwritten { usage, finish: Finish::Refused, text: format!("text of {prompt}") },
                         _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
@@ -197,12 +223,13 @@ proptest! {
                     // The steady clock starts anew with a boot.
                     let booted = in_zone(at_since(seconds, up), east);
                     file = open(&ledger, limits, &format!("boot {boots}"), &booted);
-                    let mut lost: Vec<_> = file.find("out", "m").expect("found").lost.iter().map(|lost| lost.prompt).collect();
-                    lost.sort_unstable();
+                    let lost = file.find("out", "m").expect("found").lost;
                     file.start_run(&info("out"), &booted).expect("a run");
-                    prop_assert_eq!(lost, value.start_run());
+                    prop_assert_eq!(in_order(lost), in_order(value.start_run()));
                     flying.clear();
                     waiting.clear();
+                    // The prompts of the runs before are sent once more.
+                    (next, run) = (1, run + 1);
                 }
                 Act::Pass(more) => seconds += more,
                 Act::Zone(other) => east = other,
@@ -212,10 +239,13 @@ proptest! {
             prop_assert_eq!(used.0, used.1);
         }
         let found = file.find("out", "m").expect("found");
+        prop_assert_eq!(in_order(found.lost), in_order(value.start_run()));
         prop_assert_eq!(found.known.len(), value.known().len());
         for (prompt, known) in value.known() {
             let ours = &found.known[prompt];
             prop_assert_eq!((ours.status, ours.fingerprint, ours.usage), (known.status, known.fingerprint, known.usage));
+            prop_assert_eq!((ours.run, ours.bytes, ours.unsettled), (known.run, known.bytes, known.unsettled));
+            prop_assert!(!ours.unsettled || ours.output == known.output, "{:?}, {:?}", ours.output, known.output);
         }
         let kept: std::collections::BTreeMap<_, _> = found.kept.into_iter().map(|kept| (kept.prompt, kept.text)).collect();
         prop_assert_eq!(&kept, value.kept());
@@ -466,9 +496,9 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
 
     let found = store.find("out", "m").expect("found");
     let lost = &found.lost[0];
-    assert_eq!((lost.prompt.0, lost.reserved_tokens, lost.begun), (1, 70, start()));
+    assert_eq!((lost.prompt.0, lost.reserved_tokens, lost.before), (1, 70, Before::Nothing));
     store.start_run(&info("out"), &at(5)).expect("a second run");
-    store.recover_lost(&[(lost.clone(), usage, 12)], &at(5)).expect("recovered");
+    store.recover_lost(&[(lost.clone(), usage, ContentId::of(b"twelve bytes"))], &at(5)).expect("recovered");
     store.recover_kept(&found.kept[0], &at(5)).expect("recovered");
     let found = store.find("out", "m").expect("found");
     assert!(found.lost.is_empty() && found.kept.is_empty());
@@ -625,7 +655,7 @@ fn amounts_that_no_counter_holds_end_nothing() {
     let (_folder, ledger, mut store) = fresh(no_limits);
     let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63 };
     let absurd = |prompt, reservation| {
-        let ended = Ended::Done { usage, finish: Finish::Complete, bytes: 9 };
+        let ended = Ended::Done { usage, finish: Finish::Complete, output: ContentId::of(b"an answer") };
         end(prompt, ended, Some((reservation, Amount::request(usage.total()))))
     };
     let mut use_up = |prompt, now| {

@@ -86,6 +86,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         Some(mut store) => {
             let mut found = store.find(&prepared.outputs_name(), &settings.template.model)?;
             found.count_kept_as_done();
+            prepared.recover(&mut found)?;
             // It is asked for only where it is needed.
             let answer = match args.within {
                 Some(_) => store.mean_answer(&settings.template.model, prepared.rehearsal)?,

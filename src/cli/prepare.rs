@@ -19,9 +19,10 @@ use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
 use crate::record::sqlite::Found;
 use crate::record::{Endpoint, endpoint};
 use crate::run::OutputEstimate;
+use crate::run::recover::{Recovery, Stands, recover};
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
-use crate::write::target::{self, OutputFile};
+use crate::write::on_disk::{self, Form};
 
 /// The settings of a command.
 pub(super) struct Prepared {
@@ -127,12 +128,34 @@ impl Prepared {
         if self.is_free() { None } else { Price::look_up(&template.model, base_url, wall) }
     }
 
+    /// Finds out what became of the requests whose run died. `found` knows their answers then; what is left in it as lost is of unknown fate.
+    pub(super) fn recover(&self, found: &mut Found) -> Result<Recovery, Failure> {
+        if found.lost.is_empty() {
+            return Ok(Recovery::default());
+        }
+        let outputs = &self.settings.outputs;
+        let on_disk = on_disk::list(outputs)?;
+        let stands = |prompt| {
+            on_disk.get(&prompt)?;
+            // What cannot be read proves nothing.
+            let content = on_disk::content(outputs, prompt).ok()?;
+            let failure = on_disk::form(outputs, prompt).ok()? == Form::Failure;
+            Some(Stands { content, failure })
+        };
+        let recovery = recover(std::mem::take(&mut found.lost), stands);
+        for (request, content) in &recovery.answered {
+            found.known.insert(request.prompt, request.answered(*content));
+        }
+        found.lost.clone_from(&recovery.unknown);
+        Ok(recovery)
+    }
+
     /// Reads the prompts that were scanned, and what is known of them; adds to the warnings those that have no text and are left out.
     pub(super) fn survey(&mut self, scan: &Scan, found: &Found, force: bool) -> Result<Vec<Surveyed>, Failure> {
         let Settings { outputs, template, .. } = &self.settings;
-        let mut on_disk = target::list(outputs)?;
+        let mut on_disk = on_disk::list(outputs)?;
         for answer in &found.kept {
-            on_disk.insert(answer.prompt, OutputFile { bytes: answer.text.len() as u64, modified_ms: 0 });
+            on_disk.insert(answer.prompt, answer.text.len() as u64);
         }
         let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
         let survey = Survey {

@@ -7,10 +7,11 @@ use crate::clock::Now;
 use crate::count::Tokenizer;
 use crate::model::Usage;
 use crate::record::FaceFound;
-use crate::record::entry::{Known, Status};
 use crate::record::sqlite::{Found, SqliteStore, state_file};
-use crate::report::format::{count, counted, dollars};
+use crate::report::event::Event;
+use crate::report::format::{count, counted};
 use crate::run::Content;
+use crate::run::recover::Recovery;
 use crate::write::target;
 
 /// A temporary file of `usage.md` that is older than this was left by a killed process.
@@ -57,7 +58,7 @@ impl Run<'_> {
         found.count_kept_as_done();
         let kept = std::mem::take(&mut found.kept);
         for answer in &kept {
-            target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()))
+            target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()), false)
                 .map_err(|source| Failure::Kept { prompt: answer.prompt, source })?;
             store.recover_kept(answer, &self.clock.now())?;
         }
@@ -69,56 +70,37 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Finds the answers that a killed run wrote without being able to say so, and tells of the requests whose fate is not known.
-    pub(super) fn recover_lost(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
-        if found.lost.is_empty() {
+    /// Tells of the requests whose run died, and journals the answers of theirs that are on disk. `sent_again` of the others are sent again now.
+    pub(super) fn settle_lost(
+        &mut self,
+        store: &mut SqliteStore,
+        recovery: &Recovery,
+        sent_again: usize,
+    ) -> Result<(), Failure> {
+        let Recovery { answered, unknown } = recovery;
+        if answered.is_empty() && unknown.is_empty() {
+            return Ok(());
+        }
+        let price = self.prepared.price(self.clock.now().wall);
+        self.watcher.tell(&Event::Recovered {
+            requests: answered.len() + unknown.len(),
+            answered: answered.len(),
+            sent_again,
+            most_tokens: unknown.iter().map(|request| request.reserved_tokens).sum(),
+            most_cost_usd: price.map(|price| unknown.iter().map(|request| price.cost_usd(request.most_usage())).sum()),
+        });
+        if answered.is_empty() {
             return Ok(());
         }
         let settings = &self.prepared.settings;
-        let on_disk = target::list(&settings.outputs)?;
         let tokenizer = Tokenizer::for_model(&settings.template.model);
-        let total = found.lost.len();
-        let mut recovered = Vec::new();
-        for request in &found.lost {
-            // Written since it was begun, under our lock: nobody else can have written it.
-            let Some(file) =
-                on_disk.get(&request.prompt).filter(|file| file.modified_ms >= request.begun.timestamp_millis())
-            else {
-                continue;
-            };
-            if target::is_error(&settings.outputs, request.prompt) {
-                continue;
-            }
-            let text =
-                std::fs::read_to_string(settings.outputs.join(target::file_name(request.prompt))).unwrap_or_default();
+        let with_usage = answered.iter().map(|(request, content)| {
+            let path = settings.outputs.join(target::file_name(request.prompt));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
             let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
-            recovered.push((request.clone(), usage, file.bytes));
-        }
-        for (request, usage, bytes) in &recovered {
-            let known = Known {
-                fingerprint: request.fingerprint,
-                status: Status::Done,
-                bytes: *bytes,
-                rehearsal: request.rehearsal,
-                usage: *usage,
-            };
-            found.known.insert(request.prompt, known);
-        }
-        found.lost.retain(|request| !recovered.iter().any(|(done, ..)| done.prompt == request.prompt));
-        store.recover_lost(&recovered, &self.clock.now())?;
-        let tokens: u64 = found.lost.iter().map(|request| request.reserved_tokens).sum();
-        let cost = self.prepared.price(self.clock.now().wall).map_or(String::new(), |price| {
-            let cost: f64 = found.lost.iter().map(|request| price.cost_usd(request.most_usage())).sum();
-            format!(", {}", dollars(cost))
+            (request.clone(), usage, *content)
         });
-        self.warning(format!(
-            "{} in flight when the last run was killed; {} of their answers were on disk. The other {} may have been paid for \
-             (at most {} tokens{cost}) and will be sent again",
-            if total == 1 { "1 request was".to_owned() } else { format!("{} requests were", count(total as u64)) },
-            recovered.len(),
-            found.lost.len(),
-            count(tokens),
-        ));
-        Ok(())
+        let with_usage: Vec<_> = with_usage.collect();
+        Ok(store.recover_lost(&with_usage, &self.clock.now())?)
     }
 }

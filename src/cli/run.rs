@@ -1,5 +1,6 @@
 //! `promptmill run`.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
 use crate::model::PromptId;
-use crate::plan::Plan;
-use crate::record::entry::Fingerprinter;
+use crate::plan::standing::Standing;
+use crate::plan::{Plan, Surveyed};
+use crate::record::entry::{Fingerprinter, LostRequest};
 use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
 use crate::report::summary::Tally;
@@ -90,12 +92,14 @@ impl Run<'_> {
         let outputs = self.prepared.outputs_name();
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
         self.write_kept(&mut store, &mut found)?;
-        self.recover_lost(&mut store, &mut found)?;
+        let recovery = self.prepared.recover(&mut found)?;
         let surveyed = self.prepared.survey(&scan, &found, self.args.force)?;
+        self.settle_lost(&mut store, &recovery, sent_again(&surveyed, &found.lost))?;
         let plan = self.prepared.plan(surveyed);
         self.warn();
         let plan = plan?;
-        if plan.jobs.is_empty() && plan.adopted.is_empty() {
+        // A run that starts has told of what was in flight, and tells of it once.
+        if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
             store.write_face(&self.clock.now())?;
             return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, &mut store, false));
         }
@@ -225,6 +229,16 @@ impl Run<'_> {
         }
         .min(most)
     }
+}
+
+/// How many of the requests of unknown fate are sent again.
+fn sent_again(surveyed: &[Surveyed], lost: &[LostRequest]) -> usize {
+    let lost: HashSet<PromptId> = lost.iter().map(|request| request.prompt).collect();
+    let is_sent = |surveyed: &&Surveyed| {
+        let standing = surveyed.request.as_ref().map(|request| request.standing);
+        matches!(standing, Ok(Standing::Send(_))) && lost.contains(&surveyed.prompt)
+    };
+    surveyed.iter().filter(is_sent).count()
 }
 
 fn client(prepared: &Prepared, base_url: String, concurrency: usize) -> Result<Client, Failure> {

@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{PromptId, RequestTemplate};
+use crate::model::{ContentId, PromptId, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::record::entry::{Fingerprint, Fingerprinter};
 use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
@@ -22,7 +22,8 @@ const THREADS: usize = 8;
 
 enum Task {
     Read(JobIndex, PromptId, Fingerprint),
-    Write(JobIndex, PromptId, Content),
+    /// The last says whether an answer stands in its place.
+    Write(JobIndex, PromptId, Content, bool),
 }
 
 /// The pool. Its threads end when it is dropped and their tasks are done.
@@ -61,8 +62,8 @@ impl Disk {
         let _ = self.tasks.send(Task::Read(job, prompt, fingerprint));
     }
 
-    pub(super) fn write(&self, job: JobIndex, prompt: PromptId, content: Content) {
-        let _ = self.tasks.send(Task::Write(job, prompt, content));
+    pub(super) fn write(&self, job: JobIndex, prompt: PromptId, content: Content, answered: bool) {
+        let _ = self.tasks.send(Task::Write(job, prompt, content, answered));
     }
 }
 
@@ -73,7 +74,9 @@ impl Worker {
             let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let done = match task {
                 Ok(Task::Read(job, prompt, planned)) => Back::Ready(job, self.request(prompt, planned)),
-                Ok(Task::Write(job, prompt, content)) => Back::Input(Input::Written(job, self.write(prompt, content))),
+                Ok(Task::Write(job, prompt, content, answered)) => {
+                    Back::Input(Input::Written(job, self.write(prompt, content, answered)))
+                }
                 Err(_) => return,
             };
             if self.back.send(done).is_err() {
@@ -94,8 +97,8 @@ impl Worker {
         Ok(attempt::body(&self.template, &text))
     }
 
-    fn write(&self, prompt: PromptId, content: Content) -> Result<u64, Unwritten> {
-        target::write(&self.outputs, prompt, &content).map_err(|error| {
+    fn write(&self, prompt: PromptId, content: Content, answered: bool) -> Result<ContentId, Unwritten> {
+        target::write(&self.outputs, prompt, &content, answered).map_err(|error| {
             let path = self.outputs.join(target::file_name(prompt));
             let message = format!(
                 "{} cannot be written: {error}; free some space or make the folder writable, and run again",

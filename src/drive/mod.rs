@@ -120,7 +120,10 @@ pub async fn drive(
                         let planned = &machine.jobs()[job as usize];
                         disk.read(job, planned.prompt, planned.fingerprint);
                     }
-                    Action::Write(job, content) => disk.write(job, machine.jobs()[job as usize].prompt, content),
+                    Action::Write(job, content) => {
+                        let written = &machine.jobs()[job as usize];
+                        disk.write(job, written.prompt, content, written.place.answered);
+                    }
                     Action::Learn(limits) => keeper.learn(limits),
                     Action::WakeAt(at) => wake = Some(at),
                     Action::Say(event) => {

@@ -1,5 +1,7 @@
 //! What an output holds.
 
+use sha2::{Digest as _, Sha256};
+
 /// What an output holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -12,4 +14,47 @@ pub enum Content {
         /// What happened.
         message: String,
     },
+}
+
+/// Tells what an output holds from everything else that it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ContentId {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The first half of its SHA-256.
+    pub hash: [u8; 16],
+}
+
+impl ContentId {
+    /// Of all `bytes` of an output.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut content = ContentHash::default();
+        content.add(bytes);
+        content.id()
+    }
+}
+
+/// Makes a [`ContentId`] of bytes that come piece by piece.
+#[derive(Clone, Default)]
+pub struct ContentHash {
+    bytes: u64,
+    hash: Sha256,
+}
+
+impl ContentHash {
+    /// Takes in the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn id(self) -> ContentId {
+        let digest = self.hash.finalize();
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&digest[..16]);
+        ContentId { bytes: self.bytes, hash }
+    }
 }

@@ -10,7 +10,7 @@ mod policy;
 pub mod text;
 
 pub use cause::Cause;
-pub use content::Content;
+pub use content::{Content, ContentHash, ContentId};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
 pub use policy::{OnDayLimit, OnQuota};

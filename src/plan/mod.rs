@@ -13,7 +13,7 @@ use crate::admit::limits::{LimitName, Limits};
 use crate::model::PromptId;
 use crate::record::entry::Fingerprint;
 use crate::report::format::count;
-use crate::run::{Doom, Job};
+use crate::run::{Doom, Job, Place};
 use crate::source::priority::Priorities;
 use standing::{Standing, Why};
 
@@ -22,6 +22,8 @@ use standing::{Standing, Why};
 pub struct Surveyed {
     /// Which.
     pub prompt: PromptId,
+    /// What stands at its output's place.
+    pub place: Place,
     /// What it would send, or why its file cannot be used.
     pub request: Result<Surveyable, Doom>,
 }
@@ -94,11 +96,13 @@ impl Plan {
             surveyed.sort_by_cached_key(|surveyed| Reverse(rules.priorities.of(surveyed.prompt)));
         }
         let mut plan = Self::default();
-        for Surveyed { prompt, request } in surveyed {
+        for Surveyed { prompt, place, request } in surveyed {
             let request = match request {
                 Ok(request) => request,
                 Err(fault) => {
-                    plan.job(prompt, Fingerprint([0; 16]), 0, Why::New, Some(fault));
+                    let doomed = Some(Box::new(fault));
+                    let (fingerprint, input_tokens, batch) = (Fingerprint([0; 16]), 0, 0);
+                    plan.job(Job { prompt, fingerprint, input_tokens, batch, doomed, place }, Why::New);
                     continue;
                 }
             };
@@ -113,8 +117,9 @@ impl Plan {
                     plan.protected += 1;
                 }
                 Standing::Send(why) => {
-                    let doomed = rules.never(request.input_tokens).map(|too_large| Doom::too_large(&too_large));
-                    plan.job(prompt, request.fingerprint, request.input_tokens, why, doomed);
+                    let Surveyable { fingerprint, input_tokens, .. } = request;
+                    let doomed = rules.never(input_tokens).map(|too_large| Box::new(Doom::too_large(&too_large)));
+                    plan.job(Job { prompt, fingerprint, input_tokens, batch: 0, doomed, place }, why);
                 }
             }
         }
@@ -133,11 +138,11 @@ impl Plan {
         self.jobs.len() + self.up_to_date
     }
 
-    fn job(&mut self, prompt: PromptId, fingerprint: Fingerprint, input_tokens: u64, why: Why, doomed: Option<Doom>) {
-        if doomed.is_none() {
-            self.input_tokens = self.input_tokens.saturating_add(input_tokens);
+    fn job(&mut self, job: Job, why: Why) {
+        if job.doomed.is_none() {
+            self.input_tokens = self.input_tokens.saturating_add(job.input_tokens);
         }
-        self.jobs.push(Job { prompt, fingerprint, input_tokens, batch: 0, doomed: doomed.map(Box::new) });
+        self.jobs.push(job);
         self.whys.push(why);
     }
 
@@ -200,6 +205,7 @@ mod tests {
     fn prompts(tokens: &[u64]) -> Vec<Surveyed> {
         let prompt = |(index, &input_tokens): (usize, &u64)| Surveyed {
             prompt: PromptId(index as u64 + 1),
+            place: Place::default(),
             request: Ok(Surveyable {
                 fingerprint: Fingerprint([0; 16]),
                 standing: Standing::Send(Why::New),

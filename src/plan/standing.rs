@@ -58,9 +58,9 @@ impl fmt::Display for Why {
 pub struct Evidence<'a> {
     /// What the journal knows.
     pub known: Option<&'a Known>,
-    /// Whether it was in flight when a run died, with the same request.
+    /// Whether it was in flight when a run died, with the same request, and what became of it is not known.
     pub lost: bool,
-    /// Whether an answer, not an error line, is on disk.
+    /// Whether an answer, not a failure's line, is on disk.
     pub answer_on_disk: bool,
     /// The request of now.
     pub fingerprint: Fingerprint,
@@ -75,13 +75,15 @@ pub fn standing(evidence: Evidence<'_>, force: bool, rehearsal: bool) -> Standin
     }
     let why = match known {
         _ if force => Why::Forced,
+        // Its answer stands, though it was asked for once more.
+        Some(known) if known.status == Status::Done && known.fingerprint == fingerprint && answer_on_disk => {
+            return Standing::UpToDate;
+        }
+        _ if lost => Why::Lost,
         None if answer_on_disk => return Standing::Unknown,
-        None if lost => Why::Lost,
         None => Why::New,
         Some(known) if known.status != Status::Done => Why::FailedBefore,
-        Some(known) if !answer_on_disk && known.fingerprint == fingerprint => Why::OutputMissing,
-        Some(known) if known.fingerprint == fingerprint => return Standing::UpToDate,
-        Some(_) if lost => Why::Lost,
+        Some(known) if known.fingerprint == fingerprint => Why::OutputMissing,
         Some(known) if known.rehearsal && !rehearsal => Why::Rehearsed,
         Some(_) => Why::Changed,
     };
@@ -97,7 +99,8 @@ mod tests {
     const OTHER: Fingerprint = Fingerprint([2; 16]);
 
     fn known(fingerprint: Fingerprint, status: Status, rehearsal: bool) -> Known {
-        Known { fingerprint, status, bytes: 3, rehearsal, usage: Usage::default() }
+        let (run, bytes, unsettled, output, usage) = (1, 3, false, None, Usage::default());
+        Known { run, fingerprint, status, bytes, unsettled, output, rehearsal, usage }
     }
 
     #[test]
@@ -112,6 +115,13 @@ mod tests {
             (None, false, false, false, false, Send(Why::New)),
             (None, true, false, false, false, Send(Why::Lost)),
             (None, false, true, false, false, Unknown),
+            // An older answer stands there; what was asked for since is not known to have come.
+            (None, true, true, false, false, Send(Why::Lost)),
+            (Some(&changed), true, true, false, false, Send(Why::Lost)),
+            (Some(&failed), true, false, false, false, Send(Why::Lost)),
+            // Forced, and killed: its answer stands, or a failure's line does.
+            (Some(&done), true, true, false, false, UpToDate),
+            (Some(&done), true, false, false, false, Send(Why::Lost)),
             (None, false, true, true, false, Send(Why::Forced)),
             (Some(&done), false, true, false, false, UpToDate),
             (Some(&done), false, true, true, false, Send(Why::Forced)),

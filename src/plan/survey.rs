@@ -10,12 +10,12 @@ use super::standing::{Evidence, Standing, standing};
 use super::{Surveyable, Surveyed};
 use crate::count::RequestCounter;
 use crate::model::{PromptId, RequestTemplate};
-use crate::record::entry::{Fingerprint, Fingerprinter, Known};
-use crate::run::Doom;
+use crate::record::entry::{Before, Fingerprint, Fingerprinter, Known, Status};
+use crate::run::{Doom, Place};
 use crate::send::class;
 use crate::source::folder::{Folder, ReadError};
 use crate::source::prompt::is_blank;
-use crate::write::target::{self, OutputFile};
+use crate::write::on_disk::{self, Form};
 
 /// How many prompts a thread takes at a time.
 const CHUNK: usize = 64;
@@ -31,10 +31,10 @@ pub struct Survey<'a> {
     pub template: &'a RequestTemplate,
     /// What the journal knows.
     pub known: &'a HashMap<PromptId, Known>,
-    /// Requests that were in flight when a run died.
+    /// Requests that were in flight when a run died, and whose fate is not known.
     pub lost: &'a HashSet<(PromptId, Fingerprint)>,
-    /// The outputs on disk.
-    pub on_disk: &'a HashMap<PromptId, OutputFile>,
+    /// The lengths of the outputs on disk.
+    pub on_disk: &'a HashMap<PromptId, u64>,
     /// Whether all are sent again.
     pub force: bool,
     /// Whether the stand-in answers.
@@ -83,25 +83,53 @@ impl Survey<'_> {
         fingerprinter: &Fingerprinter,
         counter: &OnceLock<RequestCounter>,
     ) -> Option<Surveyed> {
+        let output = self.on_disk.get(&prompt).copied();
+        let known = self.known.get(&prompt);
+        let answer_on_disk = output.is_some_and(|bytes| self.is_answer(prompt, bytes, known));
+        let answered = answer_on_disk && known.is_some_and(|known| known.status == Status::Done);
         let text = match self.prompts.read(prompt) {
             Ok(text) if is_blank(&text) => return None,
             Ok(text) => text,
-            Err(error) => return Some(Surveyed { prompt, request: Err(fault(&error)) }),
+            Err(error) => {
+                let place = Place { before: Before::Unknown, answered };
+                return Some(Surveyed { prompt, place, request: Err(fault(&error)) });
+            }
         };
         let fingerprint = fingerprinter.of(&text);
-        let output = self.on_disk.get(&prompt);
-        let known = self.known.get(&prompt);
-        // The journal tells answers from errors; only where it knows nothing, the file is asked.
-        let answer_on_disk = output.is_some() && (known.is_some() || !target::is_error(self.outputs, prompt));
         let evidence =
             Evidence { known, lost: self.lost.contains(&(prompt, fingerprint)), answer_on_disk, fingerprint };
         let standing = standing(evidence, self.force, self.rehearsal);
-        let input_tokens = match standing {
-            Standing::Send(_) => counter.get_or_init(|| RequestCounter::new(self.template)).input_tokens(&text),
-            _ => 0,
+        let (input_tokens, before) = match standing {
+            Standing::Send(_) => {
+                let tokens = counter.get_or_init(|| RequestCounter::new(self.template)).input_tokens(&text);
+                (tokens, self.before(prompt, output))
+            }
+            _ => (0, Before::Unknown),
         };
-        let output_bytes = output.map_or(0, |output| output.bytes);
-        Some(Surveyed { prompt, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
+        let place = Place { before, answered };
+        let output_bytes = output.unwrap_or(0);
+        Some(Surveyed { prompt, place, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
+    }
+
+    /// Whether an output on disk is an answer. An answer that the journal knows is not read, unless there is a doubt that it still stands there.
+    fn is_answer(&self, prompt: PromptId, bytes: u64, known: Option<&Known>) -> bool {
+        if let Some(known) = known.filter(|known| known.status == Status::Done && known.bytes == bytes) {
+            let stands = |output| on_disk::content(self.outputs, prompt).is_ok_and(|content| content == output);
+            if !known.unsettled || known.output.is_some_and(stands) {
+                return true;
+            }
+        }
+        // What cannot be read may be an answer.
+        on_disk::form(self.outputs, prompt).map_or(true, |form| form == Form::Answer)
+    }
+
+    /// What stands where an answer is to be.
+    fn before(&self, prompt: PromptId, output: Option<u64>) -> Before {
+        match output.map(|_| on_disk::content(self.outputs, prompt)) {
+            None => Before::Nothing,
+            Some(Ok(content)) => Before::Output(content),
+            Some(Err(_)) => Before::Unknown,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The journal's entries: what a prompt's row says, and which step may follow which.
 
-use crate::model::Usage;
+use crate::model::{ContentId, PromptId, Usage};
 pub use crate::model::{Fingerprint, Fingerprinter};
 
 /// Where a prompt stands in one run. The numbers are the journal's format.
@@ -78,16 +78,86 @@ pub fn next_status(from: Option<Status>, step: Step) -> Result<Status, IllegalSt
 /// What the journal knows of a prompt from earlier runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// The run that says so.
+    pub run: i64,
     /// The request that the output on disk answers (or that failed).
     pub fingerprint: Fingerprint,
     /// `Done`, `Failed` or `Unwritten`.
     pub status: Status,
     /// Length of the output that was written, in bytes.
     pub bytes: u64,
+    /// Whether a later attempt has left no end: what it wrote is not known.
+    pub unsettled: bool,
+    /// The output that was written, read where it is unsettled; `None` too where the journal was of a format before 3.
+    pub output: Option<ContentId>,
     /// Whether the stand-in gave the answer.
     pub rehearsal: bool,
     /// What the request cost.
     pub usage: Usage,
+}
+
+impl Known {
+    /// What is known once `output` is on disk as the answer to this request.
+    #[must_use]
+    pub fn answered(self, output: ContentId) -> Self {
+        Self { status: Status::Done, bytes: output.bytes, output: Some(output), unsettled: false, ..self }
+    }
+}
+
+/// What stood at the place of a request's output when the request left. The journal notes it, to tell the answer from it later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing, or an empty file.
+    #[default]
+    Nothing,
+    /// This output.
+    Output(ContentId),
+    /// It could not be read, or the journal is of a format before 3.
+    Unknown,
+}
+
+/// A request that was in flight when its run died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostRequest {
+    /// The run that sent it.
+    pub run: i64,
+    /// Its prompt.
+    pub prompt: PromptId,
+    /// What was sent.
+    pub fingerprint: Fingerprint,
+    /// Input tokens, counted.
+    pub input_tokens: u64,
+    /// Input and expected output tokens, which stay counted as spent.
+    pub reserved_tokens: u64,
+    /// Whether it went to the stand-in.
+    pub rehearsal: bool,
+    /// What stood at its output's place.
+    pub before: Before,
+    /// Outputs of its prompt that the journal has seen in earlier runs.
+    pub earlier: Vec<ContentId>,
+}
+
+impl LostRequest {
+    /// What is known once its answer is found on disk. What it used is not: the answer did not come to its end.
+    #[must_use]
+    pub fn answered(&self, output: ContentId) -> Known {
+        Known {
+            run: self.run,
+            fingerprint: self.fingerprint,
+            status: Status::Done,
+            bytes: output.bytes,
+            unsettled: false,
+            output: Some(output),
+            rehearsal: self.rehearsal,
+            usage: Usage::default(),
+        }
+    }
+
+    /// The most that it can have used.
+    #[must_use]
+    pub fn most_usage(&self) -> Usage {
+        Usage { input_tokens: self.input_tokens, output_tokens: self.reserved_tokens.saturating_sub(self.input_tokens) }
+    }
 }
 
 #[cfg(test)]

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Known, Status, Step, next_status};
+use super::entry::{Before, Known, LostRequest, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{PromptId, Usage};
+use crate::model::{ContentId, PromptId, Usage};
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
 #[derive(Debug)]
 pub struct MemoryStore {
     ledger: Ledger,
     next_entry: u64,
+    run: i64,
     /// The journal of the running run.
     rows: BTreeMap<PromptId, Status>,
+    /// What was begun last of each prompt, as it is lost if the run dies.
+    begun: BTreeMap<PromptId, LostRequest>,
     known: BTreeMap<PromptId, Known>,
     kept: BTreeMap<PromptId, String>,
 }
@@ -23,13 +26,30 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, next_entry: 1, rows: BTreeMap::new(), known: BTreeMap::new(), kept: BTreeMap::new() }
+        Self {
+            ledger,
+            next_entry: 1,
+            run: 0,
+            rows: BTreeMap::new(),
+            begun: BTreeMap::new(),
+            known: BTreeMap::new(),
+            kept: BTreeMap::new(),
+        }
     }
 
     /// Starts a run: what was in flight is lost, and named.
-    pub fn start_run(&mut self) -> Vec<PromptId> {
-        let rows = std::mem::take(&mut self.rows);
-        rows.into_iter().filter(|(_, status)| *status == Status::Sending).map(|(prompt, _)| prompt).collect()
+    pub fn start_run(&mut self) -> Vec<LostRequest> {
+        self.run += 1;
+        for (prompt, known) in &mut self.known {
+            known.unsettled |= self.rows.get(prompt).is_some_and(|status| *status != known.status);
+        }
+        let lost = std::mem::take(&mut self.rows).into_iter().filter(|(_, status)| *status == Status::Sending);
+        lost.filter_map(|(prompt, _)| self.begun.get(&prompt).cloned()).collect()
+    }
+
+    /// The answer to a lost request is on disk after all.
+    pub fn recover_lost(&mut self, request: &LostRequest, output: ContentId) {
+        self.known.insert(request.prompt, request.answered(output));
     }
 
     /// What was admitted in the window, in order.
@@ -47,6 +67,23 @@ impl MemoryStore {
     #[must_use]
     pub fn kept(&self) -> &BTreeMap<PromptId, String> {
         &self.kept
+    }
+
+    /// Keeps what a claim notes, with the outputs that are known from before.
+    fn note(&mut self, claim: &Claim, reserved_tokens: u64) {
+        let Claim { prompt, fingerprint, input_tokens, before, .. } = *claim;
+        let earlier = self.begun.remove(&prompt).map_or(Vec::new(), |last| {
+            if last.run == self.run {
+                return last.earlier;
+            }
+            let before = if let Before::Output(content) = last.before { Some(content) } else { None };
+            let written = self.known.get(&prompt).and_then(|known| known.output);
+            last.earlier.into_iter().chain(before).chain(written).collect()
+        });
+        let (run, rehearsal) = (self.run, false);
+        let request =
+            LostRequest { run, prompt, fingerprint, input_tokens, reserved_tokens, rehearsal, before, earlier };
+        self.begun.insert(prompt, request);
     }
 
     fn step(&mut self, prompt: PromptId, step: Step) {
@@ -72,6 +109,7 @@ impl Store for MemoryStore {
             match admission {
                 Admission::Now => {
                     self.step(claim.prompt, Step::Begin);
+                    self.note(claim, tokens);
                     let quarter = Quarter::of(now.wall);
                     begun.admitted.push(Reservation { entry, at: now.mono, quarter, tokens });
                 }
@@ -91,18 +129,21 @@ impl Store for MemoryStore {
                 let settled = Settled { reserved: reservation.tokens, used, heard };
                 self.ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
             }
-            let (step, status, bytes, usage) = match ended {
-                Ended::Done { usage, bytes, .. } => (Step::Done, Status::Done, bytes, usage),
-                Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, 0, usage),
-                Ended::Again { .. } => (Step::Again, Status::Waiting, 0, Usage::default()),
+            let (step, status, output, usage) = match ended {
+                Ended::Done { usage, output, .. } => (Step::Done, Status::Done, Some(output), usage),
+                Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, None, usage),
+                Ended::Again { .. } => (Step::Again, Status::Waiting, None, Usage::default()),
                 Ended::Unwritten { usage, text, .. } => {
                     self.kept.insert(prompt, text);
-                    (Step::Keep, Status::Unwritten, 0, usage)
+                    (Step::Keep, Status::Unwritten, None, usage)
                 }
             };
             self.step(prompt, step);
             if step != Step::Again {
-                self.known.insert(prompt, Known { fingerprint, status, bytes, rehearsal: false, usage });
+                let bytes = output.map_or(0, |output| output.bytes);
+                let (run, unsettled, rehearsal) = (self.run, false, false);
+                let known = Known { run, fingerprint, status, bytes, unsettled, output, rehearsal, usage };
+                self.known.insert(prompt, known);
             }
         }
         Ok(())

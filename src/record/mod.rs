@@ -16,9 +16,9 @@ pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
 use crate::admit::ledger::{Amount, TooLarge, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{PromptId, Usage};
+use crate::model::{ContentId, PromptId, Usage};
 use crate::send::answer::Finish;
-use entry::Fingerprint;
+use entry::{Before, Fingerprint};
 
 /// One request that wants to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Claim {
     pub tokens: u64,
     /// What is reserved at the least; at most `tokens`, and less only where these are an estimate.
     pub least: u64,
+    /// What stands at its output's place.
+    pub before: Before,
 }
 
 /// An admitted request's place in the ledger. It is given back with [`Finished`]; one that never is stays counted as spent.
@@ -116,8 +118,8 @@ pub enum Ended {
         usage: Usage,
         /// Whether the answer is whole.
         finish: Finish,
-        /// Length of the output file in bytes.
-        bytes: u64,
+        /// The output.
+        output: ContentId,
     },
     /// It failed for good.
     Failed {
@@ -149,7 +151,7 @@ pub trait Store {
     /// Admits the first of `claims` that fit, in order, up to the first that does not, and journals them as being sent.
     ///
     /// One durable transaction. Dies before it: nothing has happened. Dies after it: the requests count as spent, and the journal says that they
-    /// were in flight. `now` is asked once, when the store is held against others.
+    /// were in flight, and what stood where their answers are to be. `now` is asked once, when the store is held against others.
     fn begin(&mut self, claims: &[Claim], now: &dyn Fn() -> Now) -> Result<Begun, StoreError>;
 
     /// Journals how attempts ended and settles their reservations. The answers of those done are on disk already.

@@ -33,6 +33,19 @@ pub enum Event {
         /// The most requests in flight.
         concurrency: usize,
     },
+    /// An earlier run was killed while requests were in flight.
+    Recovered {
+        /// Requests that were in flight.
+        requests: usize,
+        /// Of them, those whose answer is on disk.
+        answered: usize,
+        /// Of the others, those that are sent again now. The rest has an older answer that counts, or is not selected.
+        sent_again: usize,
+        /// The most tokens that the others can have used.
+        most_tokens: u64,
+        /// What those cost in US dollars, where the model's price is known.
+        most_cost_usd: Option<f64>,
+    },
     /// Something that a person should know, and that does not stop the run.
     Warning {
         /// What.
@@ -209,6 +222,7 @@ impl Event {
             | Self::Waiting { .. }
             | Self::Stopping { .. } => true,
             Self::Started { .. }
+            | Self::Recovered { .. }
             | Self::Warning { .. }
             | Self::Batch { .. }
             | Self::Done { .. }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Utc};
 
 use super::event::{Event, WaitFor};
-use super::format::{count, counted, span};
+use super::format::{count, counted, dollars, span};
 use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
@@ -41,6 +41,10 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let how = format!(" with {tokens} input tokens to {model}, at most {concurrency} at a time");
             let how = if *to_send == 0 { "" } else { &how };
             (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {number} to send{how}"))
+        }
+        Event::Recovered { requests, answered, sent_again, most_tokens, most_cost_usd } => {
+            let lost = recovered([*requests, *answered, *sent_again], *most_tokens, *most_cost_usd);
+            (Verbosity::Quiet, format!("warning: {lost}"))
         }
         Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
         Event::Batch { batch, batches, prompts, input_tokens } => {
@@ -117,18 +121,10 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             (from, format!("warning: less than a tenth of {limit} is left: {} of {} used", count(*used), count(*most)))
         }
         Event::Usage { answers, tokens_within_min, requests_within_min, tokens_within_day, requests_within_day } => {
-            let of = |used: u64, most: Option<u64>| {
-                count(used) + &most.map_or(String::new(), |most| format!(" of {}", count(most)))
-            };
-            let line = format!(
-                "{}: {} tokens and {} requests in this minute, {} tokens and {} requests today",
-                counted(*answers, "answer"),
-                of(*tokens_within_min, limits.tokens_per_minute),
-                of(*requests_within_min, limits.requests_per_minute),
-                of(*tokens_within_day, limits.tokens_per_day),
-                of(*requests_within_day, limits.requests_per_day),
-            );
-            (Verbosity::Normal, line)
+            let minute =
+                used(*tokens_within_min, limits.tokens_per_minute, *requests_within_min, limits.requests_per_minute);
+            let day = used(*tokens_within_day, limits.tokens_per_day, *requests_within_day, limits.requests_per_day);
+            (Verbosity::Normal, format!("{}: {minute} in this minute, {day} today", counted(*answers, "answer")))
         }
         Event::Stopping { reason, in_flight } => {
             (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
@@ -142,6 +138,38 @@ fn odd(what: Oddity) -> &'static str {
         Oddity::Text => "characters of the answer are no text; U+FFFD (\u{fffd}) stands in their place",
         Oddity::Usage => "the usage that the server reports cannot be true; the tokens are counted instead",
     }
+}
+
+/// Tokens and requests that are used, of so many.
+fn used(tokens: u64, most_tokens: Option<u64>, requests: u64, most_requests: Option<u64>) -> String {
+    let of =
+        |used: u64, most: Option<u64>| count(used) + &most.map_or(String::new(), |most| format!(" of {}", count(most)));
+    format!("{} tokens and {} requests", of(tokens, most_tokens), of(requests, most_requests))
+}
+
+/// What was in flight when a run was killed: all, those of them whose answer is on disk, and those of the others that are sent again.
+fn recovered([requests, answered, again]: [usize; 3], most_tokens: u64, most_cost_usd: Option<f64>) -> String {
+    let number = |number: usize| count(number as u64);
+    let were = if requests == 1 { "request was" } else { "requests were" };
+    let found = match answered {
+        0 => String::new(),
+        1 => "; 1 answer is on disk".to_owned(),
+        _ => format!("; {} answers are on disk", number(answered)),
+    };
+    let rest = requests.saturating_sub(answered);
+    let cost = most_cost_usd.map_or(String::new(), |cost| format!(", {}", dollars(cost)));
+    let paid = format!("{} may have been paid for (at most {} tokens{cost})", number(rest), count(most_tokens));
+    let fate = match (again, rest.saturating_sub(again)) {
+        (_, _) if rest == 0 => String::new(),
+        (_, 0) => format!("; {paid} and will be sent again"),
+        (0, _) => format!("; {paid} and will not be sent: an older answer counts, or the prompt is not selected"),
+        (_, left) => format!(
+            "; {paid}: {} will be sent again, {} have an older answer that counts or are not selected",
+            number(again),
+            number(left)
+        ),
+    };
+    format!("{} {were} in flight when the last run was killed{found}{fate}", number(requests))
 }
 
 /// What is waited for, after "waiting for".
@@ -278,6 +306,35 @@ mod tests {
         assert_eq!(told(&daily(Unit::Tokens, 6e6)).0, Verbosity::Verbose);
         assert_eq!(told(&daily(Unit::Tokens, 4e6)).0, Verbosity::Normal);
         assert_eq!(told(&daily(Unit::Requests, 1e9)).0, Verbosity::Normal);
+    }
+
+    #[test]
+    fn what_was_in_flight_reads_well() {
+        let begins = "5 requests were in flight when the last run was killed; ";
+        for (numbers, line) in [
+            ([5, 0, 5], "5 may have been paid for (at most 2,640 tokens, $0.2500) and will be sent again"),
+            ([5, 5, 0], "5 answers are on disk"),
+            (
+                [5, 1, 4],
+                "1 answer is on disk; 4 may have been paid for (at most 2,640 tokens, $0.2500) and will be sent again",
+            ),
+            (
+                [5, 0, 0],
+                "5 may have been paid for (at most 2,640 tokens, $0.2500) and will not be sent: an older answer counts, or the prompt is \
+                 not selected",
+            ),
+            (
+                [5, 2, 1],
+                "2 answers are on disk; 3 may have been paid for (at most 2,640 tokens, $0.2500): 1 will be sent again, 2 have an older \
+                 answer that counts or are not selected",
+            ),
+        ] {
+            assert_eq!(recovered(numbers, 2_640, Some(0.25)), format!("{begins}{line}"));
+        }
+        assert_eq!(
+            recovered([1, 1, 0], 0, None),
+            "1 request was in flight when the last run was killed; 1 answer is on disk"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaker::{Cause, Gate};
 use super::machine::{Active, Machine, to_index};
-use super::{Action, Concurrency, Doom, Ending, Job, JobIndex};
+use super::{Action, Concurrency, Doom, Ending, Job, JobIndex, Place};
 use crate::admit::ledger::{Amount, Wait};
 use crate::admit::server::{Charge, Sustained};
 use crate::clock::{Mono, Now};
@@ -174,7 +174,7 @@ impl Machine {
 
     /// `alone` where nothing is in flight whose answer could give some of its tokens back.
     fn claim(&self, index: JobIndex, alone: bool) -> Claim {
-        let Job { prompt, fingerprint, input_tokens, .. } = self.jobs[index as usize];
+        let Job { prompt, fingerprint, input_tokens, place: Place { before, .. }, .. } = self.jobs[index as usize];
         let (limits, estimate) = (&self.rules.limits, &self.estimate);
         let (tokens, least) = match self.rules.max_output_tokens {
             Some(most) => (input_tokens.saturating_add(most), u64::MAX),
@@ -184,7 +184,7 @@ impl Machine {
             None => (estimate.reservation(input_tokens, limits), u64::MAX),
         };
         let attempt = self.tries.get(&index).map_or(0, |tries| tries.begun) + 1;
-        Claim { prompt, fingerprint, attempt, input_tokens, tokens, least: least.min(tokens) }
+        Claim { prompt, fingerprint, attempt, input_tokens, tokens, least: least.min(tokens), before }
     }
 
     pub(super) fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
-use super::{Action, Concurrency, Content, Input, Job, Machine, OutputEstimate, Rules};
+use super::{Action, Concurrency, Content, Input, Job, Machine, OutputEstimate, Place, Rules};
 use crate::admit::ledger::Ledger;
 use crate::admit::limits::Limits;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
 use crate::config::{OnDayLimit, OnQuota};
-use crate::model::{PromptId, Usage};
+use crate::model::{ContentId, PromptId, Usage};
 use crate::record::Store;
 use crate::record::entry::Fingerprint;
 use crate::record::memory::MemoryStore;
@@ -41,6 +41,7 @@ fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec
         input_tokens,
         batch: 0,
         doomed: None,
+        place: Place::default(),
     };
     let rules = Rules {
         concurrency: Concurrency::Fixed(1_000),
@@ -86,9 +87,11 @@ fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec
                     inputs.push((now.plus(Duration::from_secs(1)), heard));
                 }
                 Action::Write(job, Content::Answer(text)) => {
-                    inputs.push((now, Input::Written(job, Ok(text.len() as u64))));
+                    inputs.push((now, Input::Written(job, Ok(ContentId::of(text.as_bytes())))));
                 }
-                Action::Write(job, Content::Error { .. }) => inputs.push((now, Input::Written(job, Ok(1)))),
+                Action::Write(job, Content::Error { .. }) => {
+                    inputs.push((now, Input::Written(job, Ok(ContentId::of(b"E")))));
+                }
                 Action::Finish(finished) => {
                     store.finish(finished, &at(now)).expect("a store in memory");
                     inputs.push((now, Input::Recorded));

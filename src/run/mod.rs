@@ -9,7 +9,7 @@
 //!
 //! `machine` holds the state and takes the inputs. What may be sent next is for `admission`, which asks in turn `breaker` (is the server there?),
 //! `throttle` (does it want a pause?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the limits. What comes of an
-//! attempt is for `outcome`; `estimate` says what output to reserve.
+//! attempt is for `outcome`; `estimate` says what output to reserve. What a run that died leaves is for `recover`.
 
 mod admission;
 mod breaker;
@@ -19,6 +19,7 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod outcome;
+pub mod recover;
 mod soft_start;
 mod throttle;
 
@@ -34,9 +35,9 @@ use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
 pub use crate::model::Content;
-use crate::model::PromptId;
+use crate::model::{ContentId, PromptId};
 pub use crate::model::{OnDayLimit, OnQuota};
-use crate::record::entry::Fingerprint;
+use crate::record::entry::{Before, Fingerprint};
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::report::format::count;
@@ -59,6 +60,17 @@ pub struct Job {
     pub batch: u32,
     /// Why it fails without being sent.
     pub doomed: Option<Box<Doom>>,
+    /// What stands at its output's place.
+    pub place: Place,
+}
+
+/// What stands at the place of a job's output when the run starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its content, which the journal notes when the request leaves.
+    pub before: Before,
+    /// Whether the journal knows it as an answer.
+    pub answered: bool,
 }
 
 /// Why a prompt fails without being sent.
@@ -122,7 +134,7 @@ pub enum Input {
     /// reported none.
     Heard(JobIndex, Verdict, Vec<ServerHint>),
     /// A `Write` was carried out.
-    Written(JobIndex, Result<u64, Unwritten>),
+    Written(JobIndex, Result<ContentId, Unwritten>),
     /// A `Finish` was carried out.
     Recorded,
     /// `Begin` or `Finish` failed: nothing can be sent any more.

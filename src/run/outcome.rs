@@ -10,7 +10,7 @@ use crate::admit::ledger::Amount;
 use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
 use crate::config::OnQuota;
-use crate::model::{PromptId, Usage};
+use crate::model::{ContentId, PromptId, Usage};
 use crate::record::{Ended, Finished, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
@@ -367,7 +367,7 @@ impl Machine {
         actions.push(Action::Write(job, Content::Error { class: class.to_owned(), message }));
     }
 
-    pub(super) fn written(&mut self, job: JobIndex, result: Result<u64, Unwritten>, actions: &mut Vec<Action>) {
+    pub(super) fn written(&mut self, job: JobIndex, result: Result<ContentId, Unwritten>, actions: &mut Vec<Action>) {
         let Some(Active::Writing { settled, end }) = self.active.remove(&job) else { return };
         self.in_flight -= 1;
         let unwritten = match &result {
@@ -375,8 +375,8 @@ impl Machine {
             Err(unwritten) => Some(unwritten.message.clone()),
         };
         let (ended, recorded) = match (end, result) {
-            (End::Answered { usage, finish }, Ok(bytes)) => {
-                (Ended::Done { usage, finish, bytes }, Recorded::Done(job, usage, finish))
+            (End::Answered { usage, finish }, Ok(output)) => {
+                (Ended::Done { usage, finish, output }, Recorded::Done(job, usage, finish))
             }
             (End::Answered { usage, finish }, Err(Unwritten { content: Content::Answer(text), .. })) => {
                 (Ended::Unwritten { usage, finish, text }, Recorded::Kept(usage))

@@ -1,4 +1,5 @@
 //! Where an answer goes, and what a failed prompt's output says.
 
 pub mod hold;
+pub mod on_disk;
 pub mod target;

@@ -1,17 +1,13 @@
 //! The outputs folder: names and contents.
 
-use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::on_disk::{self, Form};
 use crate::atomic;
-use crate::model::PromptId;
-use crate::model::text::one_line;
+use crate::model::{ContentId, PromptId};
 use crate::run::Content;
-
-/// How the output of a failed prompt starts.
-const ERROR: &str = "ERROR: ";
 
 /// The name of a prompt's output.
 #[must_use]
@@ -19,7 +15,7 @@ pub fn file_name(id: PromptId) -> String {
     format!("{id}_output.txt")
 }
 
-fn id_of(file_name: &str) -> Option<PromptId> {
+pub(super) fn id_of(file_name: &str) -> Option<PromptId> {
     let digits = file_name.strip_suffix("_output.txt")?;
     let id = PromptId(digits.parse().ok()?);
     (id.to_string() == digits).then_some(id)
@@ -30,7 +26,7 @@ fn id_of(file_name: &str) -> Option<PromptId> {
 pub fn bytes(content: &Content) -> Vec<u8> {
     match content {
         Content::Answer(text) => text.clone().into_bytes(),
-        Content::Error { class, message } => format!("{ERROR}{class}: {}\n", one_line(message)).into_bytes(),
+        Content::Error { class, message } => on_disk::failure_line(class, message).into_bytes(),
     }
 }
 
@@ -78,56 +74,22 @@ pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
     }
 }
 
-/// An output on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputFile {
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// Its last change, in milliseconds since 1970.
-    pub modified_ms: i64,
-}
-
-/// The outputs on disk that hold something, by prompt; none where there is no folder.
-pub fn list(folder: &Path) -> Result<HashMap<PromptId, OutputFile>, OutputsError> {
-    let unusable = unusable(folder);
-    let mut outputs = HashMap::new();
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(outputs),
-        Err(error) => return Err(unusable(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(&unusable)?;
-        if let Some(id) = entry.file_name().to_str().and_then(id_of) {
-            let metadata = fs::metadata(entry.path()).map_err(&unusable)?;
-            if metadata.is_file() && metadata.len() > 0 {
-                let modified_ms = atomic::FileIdentity::of(&metadata).modified_ns / 1_000_000;
-                outputs.insert(id, OutputFile { bytes: metadata.len(), modified_ms });
-            }
-        }
-    }
-    Ok(outputs)
-}
-
-/// Whether the output on disk is the line of a failed prompt. Asked only where the journal does not know.
-#[must_use]
-pub fn is_error(folder: &Path, id: PromptId) -> bool {
-    let mut start = [0; ERROR.len()];
-    File::open(folder.join(file_name(id))).and_then(|mut file| file.read_exact(&mut start)).is_ok()
-        && start == *ERROR.as_bytes()
-}
-
-/// Writes an output; returns its length in bytes. Its rename survives a power cut once the folder is flushed.
+/// Writes an output. Its rename survives a power cut once the folder is flushed.
 ///
-/// A failed prompt's line never replaces an answer: that is moved to `N_output.previous.txt` first.
-pub fn write(folder: &Path, id: PromptId, content: &Content) -> io::Result<u64> {
+/// A failed prompt's line never replaces an answer: that is moved to `N_output.previous.txt` first. `answered` says that the journal knows what
+/// stands there as an answer; where it does not, the text has to say what it is.
+pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> io::Result<ContentId> {
     let path = folder.join(file_name(id));
     let bytes = bytes(content);
-    if matches!(content, Content::Error { .. }) && path.exists() && !is_error(folder, id) {
-        fs::rename(&path, folder.join(format!("{id}_output.previous.txt")))?;
+    if matches!(content, Content::Error { .. }) {
+        let holds = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+        // What cannot be read is kept.
+        if holds && (answered || on_disk::form(folder, id).unwrap_or(Form::Answer) == Form::Answer) {
+            fs::rename(&path, folder.join(format!("{id}_output.previous.txt")))?;
+        }
     }
     atomic::replace(&path, &bytes)?;
-    Ok(bytes.len() as u64)
+    Ok(ContentId::of(&bytes))
 }
 
 #[cfg(test)]
@@ -138,32 +100,35 @@ mod tests {
         Content::Error { class: "too_large".to_owned(), message: "shorten it".to_owned() }
     }
 
+    fn answer(text: &str) -> Content {
+        Content::Answer(text.to_owned())
+    }
+
     #[test]
     fn an_answer_is_written_byte_for_byte_and_a_failure_in_one_line() {
         let folder = tempfile::tempdir().expect("a folder");
-        let text = "größe\n\n  no newline at the end".to_owned();
-        assert_eq!(
-            write(folder.path(), PromptId(7), &Content::Answer(text.clone())).expect("written"),
-            text.len() as u64
-        );
+        let text = "größe\n\n  no newline at the end";
+        let written = write(folder.path(), PromptId(7), &answer(text), false).expect("written");
+        assert_eq!(written, ContentId::of(text.as_bytes()));
         assert_eq!(fs::read_to_string(folder.path().join("7_output.txt")).expect("read"), text);
-        write(folder.path(), PromptId(8), &error()).expect("written");
+        write(folder.path(), PromptId(8), &error(), false).expect("written");
         assert_eq!(
             fs::read_to_string(folder.path().join("8_output.txt")).expect("read"),
             "ERROR: too_large: shorten it\n"
         );
-        assert!(is_error(folder.path(), PromptId(8)) && !is_error(folder.path(), PromptId(7)));
-        let listed = list(folder.path()).expect("listed");
-        assert_eq!((listed.len(), listed[&PromptId(7)].bytes), (2, text.len() as u64));
     }
 
     #[test]
     fn a_failure_never_replaces_an_answer() {
         let folder = tempfile::tempdir().expect("a folder");
-        write(folder.path(), PromptId(1), &Content::Answer("paid for".to_owned())).expect("written");
-        write(folder.path(), PromptId(1), &error()).expect("written");
-        write(folder.path(), PromptId(1), &error()).expect("written");
-        assert_eq!(fs::read_to_string(folder.path().join("1_output.previous.txt")).expect("kept"), "paid for");
-        assert!(is_error(folder.path(), PromptId(1)));
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).expect("there");
+        let line = "ERROR: too_large: shorten it\n";
+        // The third is an answer because the journal says so.
+        for (text, answered) in [("paid for", false), ("ERROR: paid for", false), (line, true)] {
+            write(folder.path(), PromptId(1), &answer(text), false).expect("written");
+            write(folder.path(), PromptId(1), &error(), answered).expect("written");
+            write(folder.path(), PromptId(1), &error(), false).expect("written");
+            assert_eq!((read("1_output.previous.txt").as_str(), read("1_output.txt").as_str()), (text, line));
+        }
     }
 }

@@ -230,13 +230,12 @@ fn visit(folder: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
     }
 }
 
-/// The numbers of `N requests were in flight ...; M of their answers were on disk. The other K ...`.
+/// Requests that were in flight when the run before `ended` was killed, those whose answer was on disk, and those that are sent again.
 pub(crate) fn in_flight_at_the_kill(ended: &Ended) -> Option<[u64; 3]> {
-    let warning = ended.events("warning").into_iter().find_map(|event| {
-        event["message"].as_str().filter(|message| message.contains("in flight when the last run was killed"))
-    })?;
-    let numbers: Vec<u64> = warning.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    Some(numbers[..3].try_into().expect("three numbers"))
+    let events = ended.events("recovered");
+    assert!(events.len() <= 1, "told more than once: {events:?}");
+    Some(["requests", "answered", "sent_again"].map(|name| events.first()?[name].as_u64()))
+        .and_then(|[requests, answered, again]| Some([requests?, answered?, again?]))
 }
 
 /// A run that has ended.

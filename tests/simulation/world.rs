@@ -12,13 +12,17 @@ use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::model::PromptId;
-use promptmill::record::entry::{Fingerprint, Status};
+use promptmill::model::{ContentId, PromptId};
+use promptmill::record::entry::{Before, Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
-use promptmill::run::{Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Rules, Unwritten};
+use promptmill::run::recover::{Recovery, Stands, recover};
+use promptmill::run::{
+    Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Place, Rules, Unwritten,
+};
 use promptmill::send::classify::{Kind, Verdict};
+use promptmill::write::target;
 
 use super::laws::{Laws, Waiting};
 use super::server::Server;
@@ -86,7 +90,7 @@ enum Happening {
     Arrive { request: usize, job: JobIndex },
     Heard(JobIndex, Verdict, Vec<ServerHint>),
     Disk(JobIndex, Content),
-    Written(JobIndex, Result<u64, Unwritten>),
+    Written(JobIndex, Result<ContentId, Unwritten>),
     Interrupt,
     ClockStep(i64),
     Sleep(u64),
@@ -117,6 +121,14 @@ impl Ord for Due {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
+}
+
+fn content_id(output: &Content) -> ContentId {
+    ContentId::of(&target::bytes(output))
+}
+
+fn before(output: Option<&Content>) -> Before {
+    output.map_or(Before::Nothing, |output| Before::Output(content_id(output)))
 }
 
 pub(crate) struct World {
@@ -553,12 +565,9 @@ impl World {
         let result = if self.random.f64() < self.case.disk_failure {
             Err(Unwritten { message: "no space".to_owned(), content })
         } else {
-            let bytes = match &content {
-                Content::Answer(text) => text.len() as u64,
-                Content::Error { .. } => 20,
-            };
+            let output = content_id(&content);
             self.outputs.insert(prompt, content);
-            Ok(bytes)
+            Ok(output)
         };
         self.soon(self.case.store_delay, Happening::Written(job, result));
     }
@@ -586,11 +595,15 @@ impl World {
             return;
         }
         let lost = self.store.start_run();
-        for prompt in &lost {
-            if let Some(Content::Answer(_)) = self.outputs.get(prompt) {
-                self.adopted.insert(*prompt);
-                self.outcome.adopted += 1;
-            }
+        let stands = |prompt| {
+            let output = self.outputs.get(&prompt)?;
+            Some(Stands { content: content_id(output), failure: matches!(output, Content::Error { .. }) })
+        };
+        let Recovery { answered, .. } = recover(lost.clone(), stands);
+        for (request, content) in &answered {
+            self.store.recover_lost(request, *content);
+            self.adopted.insert(request.prompt);
+            self.outcome.adopted += 1;
         }
         for (prompt, text) in self.store.kept() {
             if self.adopted.insert(*prompt) {
@@ -620,6 +633,7 @@ impl World {
                 input_tokens: prompt.usage.input_tokens,
                 batch: batches.len() as u32 - 1,
                 doomed: prompt.doomed.then(doom),
+                place: Place { before: before(self.outputs.get(&id)), answered: false },
             });
         }
         for job in &jobs {
@@ -627,7 +641,7 @@ impl World {
             prompt.batch = job.batch;
             *self.open_in_batch.entry(job.batch).or_default() += usize::from(!prompt.doomed);
         }
-        let lost: Vec<u64> = lost.iter().map(|prompt| prompt.0).collect();
+        let lost: Vec<u64> = lost.iter().map(|request| request.prompt.0).collect();
         self.laws.starts(jobs.iter().map(|job| job.prompt.0), &lost);
         self.ready =
             (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();

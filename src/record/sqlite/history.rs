@@ -70,7 +70,7 @@ mod tests {
     use super::super::tests::{at, claim, fresh, info, open};
     use super::*;
     use crate::admit::ledger::Amount;
-    use crate::model::{PromptId, Usage};
+    use crate::model::{ContentId, PromptId, Usage};
     use crate::record::{Ended, Finished, Settlement, Store as _};
     use crate::send::answer::Finish;
 
@@ -105,7 +105,7 @@ mod tests {
         let settled =
             Settlement { reservation: admitted.pop().expect("it fits"), used: Amount::request(5), heard: heard.mono };
         let ended = if finish {
-            Ended::Done { usage: Usage::default(), finish: Finish::Complete, bytes: 1 }
+            Ended::Done { usage: Usage::default(), finish: Finish::Complete, output: ContentId::of(b"x") }
         } else {
             Ended::Failed { class: "server_error".to_owned(), message: String::new(), usage: Usage::default() }
         };
@@ -132,7 +132,8 @@ mod tests {
         answer(&mut store, 1, 0, 2, true);
         let _killed = store.begin(&[claim(2, 5)], &|| at(3)).expect("begun");
         let lost = store.find("out", "m").expect("found").lost;
-        let recovered: Vec<_> = lost.into_iter().map(|request| (request, Usage::default(), 3)).collect();
+        let recovered: Vec<_> =
+            lost.into_iter().map(|request| (request, Usage::default(), ContentId::of(b"abc"))).collect();
         assert_eq!(recovered.len(), 1);
         store.recover_lost(&recovered, &at(9_000)).expect("recovered");
         assert_eq!(store.mean_answer("m", false).expect("read"), Some(Duration::from_secs(2)));

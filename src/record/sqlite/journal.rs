@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
-use super::super::entry::{Fingerprint, Known, Status, Step, next_status};
-use super::{SqliteStore, day, illegal, signed, unsigned};
+use super::super::entry::{Before, Fingerprint, Known, LostRequest, Status, Step, next_status};
+use super::{SqliteStore, day, illegal, places, signed, unsigned};
 use crate::clock::Now;
-use crate::model::{PromptId, Usage};
+use crate::model::{ContentId, PromptId, Usage};
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: i64 = 256;
@@ -45,36 +45,9 @@ impl Found {
     pub fn count_kept_as_done(&mut self) {
         for answer in &self.kept {
             if let Some(known) = self.known.get_mut(&answer.prompt) {
-                known.status = Status::Done;
+                *known = known.clone().answered(answer.content());
             }
         }
-    }
-}
-
-/// A request whose fate is not known.
-#[derive(Clone, Debug)]
-pub struct LostRequest {
-    /// The run that sent it.
-    run: i64,
-    /// Its prompt.
-    pub prompt: PromptId,
-    /// What was sent.
-    pub fingerprint: Fingerprint,
-    /// When it was begun.
-    pub begun: DateTime<Utc>,
-    /// Input tokens, counted.
-    pub input_tokens: u64,
-    /// Input and expected output tokens, which stay counted as spent.
-    pub reserved_tokens: u64,
-    /// Whether it went to the stand-in.
-    pub rehearsal: bool,
-}
-
-impl LostRequest {
-    /// The most that it can have used.
-    #[must_use]
-    pub fn most_usage(&self) -> Usage {
-        Usage { input_tokens: self.input_tokens, output_tokens: self.reserved_tokens.saturating_sub(self.input_tokens) }
     }
 }
 
@@ -85,7 +58,7 @@ struct Recovered<'a> {
     from: Status,
     steps: &'a [Step],
     usage: Option<Usage>,
-    bytes: u64,
+    output: ContentId,
 }
 
 /// An answer that a run could not write.
@@ -96,6 +69,12 @@ pub struct KeptAnswer {
     pub prompt: PromptId,
     /// The answer.
     pub text: String,
+}
+
+impl KeptAnswer {
+    fn content(&self) -> ContentId {
+        ContentId::of(self.text.as_bytes())
+    }
 }
 
 /// The last run of a folder, for `status`.
@@ -121,7 +100,7 @@ impl SqliteStore {
         let run = || -> rusqlite::Result<Found> {
             let mut found = Found::default();
             let mut entries = self.connection.prepare(
-                "SELECT e.run, e.prompt, e.fingerprint, e.status, e.bytes, e.input_tokens, e.output_tokens, e.reserved_tokens, e.begun_ms, r.rehearsal
+                "SELECT e.run, e.prompt, e.fingerprint, e.status, e.bytes, e.input_tokens, e.output_tokens, e.reserved_tokens, r.rehearsal
                  FROM runs r JOIN entries e ON e.run = r.id WHERE r.outputs = ?1 ORDER BY e.run",
             )?;
             let mut rows = entries.query([outputs])?;
@@ -132,10 +111,18 @@ impl SqliteStore {
                     Some(status @ (Status::Done | Status::Failed | Status::Unwritten)) => {
                         found.known.insert(prompt, known(row, fingerprint, status)?);
                     }
-                    Some(Status::Sending) => found.lost.push(lost(row, prompt, fingerprint)?),
-                    Some(Status::Waiting | Status::Lost) | None => {}
+                    Some(status @ (Status::Sending | Status::Waiting | Status::Lost)) => {
+                        if let Some(known) = found.known.get_mut(&prompt) {
+                            known.unsettled = true;
+                        }
+                        if status == Status::Sending {
+                            found.lost.push(lost(row, prompt, fingerprint)?);
+                        }
+                    }
+                    None => {}
                 }
             }
+            places::read(&self.connection, outputs, &mut found)?;
             let mut kept = self.connection.prepare("SELECT k.run, k.prompt, k.text FROM kept k JOIN runs r ON r.id = k.run WHERE r.outputs = ?1 ORDER BY k.run")?;
             let kept = kept.query_map([outputs], |row| {
                 Ok(KeptAnswer { run: row.get(0)?, prompt: PromptId(unsigned(row.get(1)?)), text: row.get(2)? })
@@ -184,36 +171,34 @@ impl SqliteStore {
     }
 
     /// Journals that the answers of lost requests stand on disk after all: their run wrote them and died before it could say so.
-    pub fn recover_lost(&mut self, found: &[(LostRequest, Usage, u64)], now: &Now) -> Result<(), StoreError> {
-        let recovered = found.iter().map(|(request, usage, bytes)| Recovered {
+    pub fn recover_lost(&mut self, found: &[(LostRequest, Usage, ContentId)], now: &Now) -> Result<(), StoreError> {
+        let recovered = found.iter().map(|(request, usage, output)| Recovered {
             run: request.run,
             prompt: request.prompt,
             steps: &[Step::Lose, Step::Recover],
             from: Status::Sending,
             usage: Some(*usage),
-            bytes: *bytes,
+            output: *output,
         });
         self.recover(recovered, now)
     }
 
     /// Journals that a kept answer is written now.
     pub fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
-        let KeptAnswer { run, prompt, text } = answer;
-        let bytes = text.len() as u64;
         let recovered = Recovered {
-            run: *run,
-            prompt: *prompt,
+            run: answer.run,
+            prompt: answer.prompt,
             steps: &[Step::Recover],
             from: Status::Unwritten,
             usage: None,
-            bytes,
+            output: answer.content(),
         };
         self.recover([recovered].into_iter(), now)
     }
 
     fn recover<'a>(&mut self, recovered: impl Iterator<Item = Recovered<'a>>, now: &Now) -> Result<(), StoreError> {
         self.write(&|| *now, |transaction, _, now| {
-            for Recovered { run, prompt, steps, from, usage, bytes } in recovered {
+            for Recovered { run, prompt, steps, from, usage, output } in recovered {
                 let mut status = from;
                 for step in steps {
                     status = next_status(Some(status), *step).map_err(illegal)?;
@@ -225,12 +210,13 @@ impl SqliteStore {
                         run,
                         signed(prompt.0),
                         status as i64,
-                        signed(bytes),
+                        signed(output.bytes),
                         now.wall.timestamp_millis(),
                         usage.map(|usage| signed(usage.input_tokens)),
                         usage.map(|usage| signed(usage.output_tokens))
                     ],
                 )?;
+                places::note_output(transaction, Some(run), prompt.0, output)?;
                 transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, signed(prompt.0)])?;
             }
             Ok(())
@@ -277,7 +263,16 @@ impl SqliteStore {
 
 fn known(row: &Row<'_>, fingerprint: Fingerprint, status: Status) -> rusqlite::Result<Known> {
     let usage = Usage { input_tokens: unsigned(row.get(5)?), output_tokens: unsigned(row.get(6)?) };
-    Ok(Known { fingerprint, status, bytes: unsigned(row.get(4)?), rehearsal: row.get(9)?, usage })
+    Ok(Known {
+        run: row.get(0)?,
+        fingerprint,
+        status,
+        bytes: unsigned(row.get(4)?),
+        unsettled: false,
+        output: None,
+        rehearsal: row.get(8)?,
+        usage,
+    })
 }
 
 fn lost(row: &Row<'_>, prompt: PromptId, fingerprint: Fingerprint) -> rusqlite::Result<LostRequest> {
@@ -285,10 +280,11 @@ fn lost(row: &Row<'_>, prompt: PromptId, fingerprint: Fingerprint) -> rusqlite::
         run: row.get(0)?,
         prompt,
         fingerprint,
-        begun: wall(row.get::<_, Option<i64>>(8)?.unwrap_or(0)),
         input_tokens: unsigned(row.get(5)?),
         reserved_tokens: unsigned(row.get(7)?),
-        rehearsal: row.get(9)?,
+        rehearsal: row.get(8)?,
+        before: Before::Unknown,
+        earlier: Vec::new(),
     })
 }
 

@@ -8,6 +8,7 @@ pub(super) mod faces;
 mod history;
 mod journal;
 mod learned;
+mod places;
 mod private;
 mod schema;
 
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-pub use journal::{Found, KeptAnswer, LastRun, LostRequest, RunInfo};
+pub use journal::{Found, KeptAnswer, LastRun, RunInfo};
 
 use super::entry::{IllegalStep, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
@@ -180,6 +181,7 @@ impl Store for SqliteStore {
                             run, signed(claim.prompt.0), claim.fingerprint.0, status as i64, claim.attempt,
                             signed(claim.input_tokens), signed(tokens), wall_ms
                         ])?;
+                        places::note_before(transaction, run, claim.prompt.0, claim.before)?;
                         total.tokens = total.tokens.saturating_add(tokens);
                         total.requests += 1;
                         begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens });
@@ -245,6 +247,9 @@ impl Store for SqliteStore {
                     run, signed(prompt.0), fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
                     wall_ms, row.class, row.message, row.finish
                 ])?;
+                if let Ended::Done { output, .. } = &ended {
+                    places::note_output(transaction, run, prompt.0, *output)?;
+                }
                 if let Ended::Unwritten { text, .. } = &ended {
                     transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, signed(prompt.0), text])?;
                 }
@@ -304,11 +309,11 @@ impl<'a> Row<'a> {
             finish: None,
         };
         match ended {
-            Ended::Done { usage, finish, bytes } => Row {
+            Ended::Done { usage, finish, output } => Row {
                 step: Step::Done,
                 input_tokens: usage.input_tokens,
                 output_tokens: usage.output_tokens,
-                bytes: *bytes,
+                bytes: output.bytes,
                 finish: Some(finish.to_string()),
                 ..empty
             },
@@ -447,7 +452,7 @@ fn unsigned(number: i64) -> u64 {
 /// What the tests of this folder share.
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Fingerprint;
+    use super::super::entry::{Before, Fingerprint};
     use super::*;
     use crate::clock::Day;
     use crate::model::PromptId;
@@ -472,6 +477,7 @@ mod tests {
             input_tokens: 1,
             tokens,
             least: tokens,
+            before: Before::Nothing,
         }
     }
 

@@ -50,8 +50,10 @@ CREATE TABLE kept (run INTEGER NOT NULL, prompt INTEGER NOT NULL, text TEXT NOT 
 /// What makes each format from the one before it, from format 1 on. They make tables and indexes only, and fill the new ones from the old:
 /// [`pretend`] relies on it.
 ///
-/// `learned`: limits of servers, `grp` empty for a model's plain one; `notes`: what happened in a run, for people.
-/// `quarters`: amounts of a quarter of an hour of UTC, numbered from 1970. The use of a day is put to noon, which lies in that day nearly everywhere.
+/// Format 2: `learned`: limits of servers, `grp` empty for a model's plain one; `notes`: what happened in a run, for people.
+///
+/// Format 3: `quarters`: amounts of a quarter of an hour of UTC, numbered from 1970. The use of a day is put to noon, which lies in that day nearly
+/// everywhere. `places`: what stood at an output's place when its request left (`before_bytes` 0: nothing; NULL: not noted), and what was written.
 const UPGRADES: [&str; 2] = [
     "
 CREATE TABLE learned (
@@ -65,6 +67,10 @@ CREATE INDEX notes_run ON notes (run);
     "
 CREATE TABLE quarters (quarter INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, requests INTEGER NOT NULL);
 INSERT INTO quarters SELECT unixepoch(date || ' 12:00') / 900, tokens, requests FROM days;
+CREATE TABLE places (
+    run INTEGER NOT NULL, prompt INTEGER NOT NULL, before_bytes INTEGER, before_hash BLOB, hash BLOB,
+    PRIMARY KEY (run, prompt)
+) WITHOUT ROWID;
 ",
 ];
 
@@ -168,6 +174,7 @@ mod tests {
     use crate::admit::limits::Limits;
     use crate::record::Store as _;
     use crate::record::endpoint::endpoint;
+    use crate::record::entry::Before;
     use crate::record::sqlite::tests::{at, claim, open as open_store};
     use crate::record::sqlite::{SqliteStore, state_file};
 
@@ -206,7 +213,8 @@ mod tests {
             let mut store = open_store(&ledger);
             let used = store.used(&at(1)).expect("used");
             assert_eq!((used.minute.tokens, used.day.tokens, used.day.requests), (30, 77, 3));
-            assert_eq!(store.find("out", "m").expect("found").lost.len(), 1);
+            let lost = store.find("out", "m").expect("found").lost;
+            assert_eq!(lost.iter().map(|lost| lost.before).collect::<Vec<_>>(), [Before::Unknown]);
             assert_eq!(store.learned(&endpoint("u", None, "m")).expect("read"), []);
         }
         let mut store = open_store(&ledger);
@@ -227,6 +235,7 @@ mod tests {
             assert_eq!(store.used(&at(1)).expect("used").day.tokens, 77);
             assert_eq!(store.all_learned().expect("read"), []);
             assert_eq!(store.last_notes("out", 5).expect("read"), []);
+            assert_eq!(store.find("out", "m").expect("found").lost.len(), 1);
             assert_eq!(store.last_run("out").expect("read").map(|run| run.pid), Some(1));
         }
         assert!(std::fs::read(&path).expect("there") == before, "the file was changed");

@@ -1,0 +1,143 @@
+//! What stands in the outputs folder: which outputs there are, and what one of them is by its text alone.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::target::{OutputsError, file_name, id_of, unusable};
+use crate::model::text::one_line;
+use crate::model::{ContentHash, ContentId, PromptId};
+use crate::send::class;
+
+/// How the output of a failed prompt starts.
+const ERROR: &str = "ERROR: ";
+/// How much of an output tells what it is, unless it starts as a failure does.
+const START: u64 = 64;
+/// No failure's line is longer: what a server says is cut far below it.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// The lengths of the outputs on disk that hold something, by prompt; none where there is no folder.
+pub fn list(folder: &Path) -> Result<HashMap<PromptId, u64>, OutputsError> {
+    let unusable = unusable(folder);
+    let mut outputs = HashMap::new();
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(outputs),
+        Err(error) => return Err(unusable(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(&unusable)?;
+        if let Some(id) = entry.file_name().to_str().and_then(id_of) {
+            let metadata = fs::metadata(entry.path()).map_err(&unusable)?;
+            if metadata.is_file() && metadata.len() > 0 {
+                outputs.insert(id, metadata.len());
+            }
+        }
+    }
+    Ok(outputs)
+}
+
+/// What an output is by its text alone. It is asked only where the journal does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An answer, as far as anybody can tell.
+    Answer,
+    /// The line of a prompt that failed for good.
+    Failure,
+}
+
+impl Form {
+    /// Of the text of an output. A model's text may begin like our line: only one that is it to the last byte, with a class that we know, counts.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        let line = text.strip_prefix(ERROR.as_bytes()).and_then(|rest| rest.strip_suffix(b"\n"));
+        let line = line.and_then(|line| str::from_utf8(line).ok()).filter(|line| !line.contains('\n'));
+        let class = line.and_then(|line| line.split_once(": ")).map(|(class, _)| class);
+        if class.is_some_and(|class| class::ALL.iter().any(|(known, _)| *known == class)) {
+            Self::Failure
+        } else {
+            Self::Answer
+        }
+    }
+}
+
+/// The one line of a failed prompt.
+#[must_use]
+pub fn failure_line(class: &str, message: &str) -> String {
+    format!("{ERROR}{class}: {}\n", one_line(message))
+}
+
+/// What the output of a prompt is by its text. Most of a long one is not read.
+pub fn form(folder: &Path, id: PromptId) -> io::Result<Form> {
+    let mut file = File::open(folder.join(file_name(id)))?;
+    let mut text = Vec::new();
+    file.by_ref().take(START).read_to_end(&mut text)?;
+    if text.starts_with(ERROR.as_bytes()) {
+        file.take(LONGEST_LINE).read_to_end(&mut text)?;
+    }
+    Ok(Form::of(&text))
+}
+
+/// The content of a prompt's output, read to its end.
+pub fn content(folder: &Path, id: PromptId) -> io::Result<ContentId> {
+    let mut file = File::open(folder.join(file_name(id)))?;
+    let (mut content, mut piece) = (ContentHash::default(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(content.id()),
+            Ok(read) => content.add(&piece[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_our_own_line_is_a_failure() {
+        for text in [
+            "ERROR: the quick brown fox",
+            "ERROR: rain: it pours\n",
+            "ERROR: timeout: no end of line",
+            "ERROR: timeout: one\nERROR: timeout: two\n",
+            "ERROR: timeout\n",
+            " ERROR: timeout: it took long\n",
+            "",
+        ] {
+            assert_eq!(Form::of(text.as_bytes()), Form::Answer, "{text:?}");
+        }
+        assert_eq!(Form::of(b"ERROR: timeout: \xff\n"), Form::Answer);
+        assert_eq!(Form::of(b"ERROR: timeout: it took long\n"), Form::Failure);
+    }
+
+    #[test]
+    fn a_form_is_read_from_the_file_and_a_content_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |id: u64, text: &str| {
+            fs::write(folder.path().join(file_name(PromptId(id))), text).expect("written");
+        };
+        let long = "x".repeat(200_000);
+        write(1, &failure_line("timeout", &long[..5_000]));
+        write(2, &format!("ERROR: timeout: {long}\n"));
+        write(3, &long);
+        write(4, "");
+        let forms = [1, 2, 3, 4].map(|id| form(folder.path(), PromptId(id)).expect("read"));
+        assert_eq!(forms, [Form::Failure, Form::Answer, Form::Answer, Form::Answer]);
+        assert_eq!(content(folder.path(), PromptId(3)).expect("read"), ContentId::of(long.as_bytes()));
+        assert!(form(folder.path(), PromptId(5)).is_err() && content(folder.path(), PromptId(5)).is_err());
+        let listed = list(folder.path()).expect("listed");
+        assert_eq!((listed.len(), listed[&PromptId(3)]), (3, 200_000));
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_that_we_write_is_known_again(which in 0..class::ALL.len(), message in "(?s).{0,200}") {
+            prop_assert_eq!(Form::of(failure_line(class::ALL[which].0, &message).as_bytes()), Form::Failure);
+        }
+    }
+}
