@@ -155,3 +155,47 @@ fn the_lock_says_who_holds_the_folder_whatever_stood_in_its_place() {
         }
     }
 }
+
+#[test]
+fn what_leads_out_of_the_folder_is_said_once_and_used() {
+    let workspace = Workspace::with_prompts(1);
+    let outside = tempfile::tempdir().expect("a folder");
+    let secret = outside.path().join("secret");
+    fs::write(&secret, "A secret.").expect("written");
+    let secret = secret.canonicalize().expect("a path");
+    let secret = secret.to_str().expect("UTF-8");
+    workspace.write("here.txt", "Be brief.");
+    symlink(secret, workspace.path("link.txt")).expect("a link");
+    for number in [7, 9] {
+        symlink(secret, workspace.path(&format!("prompts/{number}_prompt.txt"))).expect("a link");
+    }
+    let prompts = "2 prompts are links out of prompts, 7_prompt.txt to ";
+    let system =
+        |line: &str| format!("warning: `request.system_file` (from {line}) leads out of its folder, to {secret}");
+    let settings = |file: &str| format!("[request]\nsystem_file = {file:?}\n");
+    for (file, said) in [("here.txt", false), ("link.txt", true), (secret, true)] {
+        workspace.write("promptmill.toml", settings(file));
+        for args in [["--offline", "--force"].as_slice(), &["plan"]] {
+            let ended = workspace.run_to(0, args);
+            ended.says(&[prompts, "the texts there are sent"]);
+            assert_eq!(ended.stderr.matches(prompts).count(), 1, "{ended:#?}");
+            let said = usize::from(said);
+            assert_eq!(ended.stderr.matches(&system("promptmill.toml:2")).count(), said, "{ended:#?}");
+            assert_eq!(ended.stderr.matches("out of its folder").count(), said, "{ended:#?}");
+        }
+    }
+    workspace.write(".env", format!("PROMPTMILL_SYSTEM_FILE={secret}\n"));
+    workspace.run_to(0, &["settings"]).says(&[&system(".env:1")]);
+    // A person's own word needs none.
+    let ended = workspace.run_to(0, &["settings", "--system-file", secret]);
+    assert!(!ended.stderr.contains("out of its folder"), "{ended:#?}");
+    // One file serves two folders: what stands beside it is in its folder, and so is what stands here.
+    fs::create_dir(workspace.path("shared")).expect("made");
+    fs::rename(workspace.path(".env"), workspace.path("env")).expect("renamed");
+    for file in ["here.txt", "shared/there.txt"] {
+        workspace.write("shared/there.txt", "Be brief.");
+        workspace.write("shared/my.toml", settings(file));
+        let ended = workspace.run_to(0, &["settings", "--config", "shared/my.toml"]);
+        assert!(!ended.stderr.contains("out of its folder"), "{ended:#?}");
+    }
+}

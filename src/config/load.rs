@@ -17,6 +17,7 @@ use super::layers::{Layer, Origin, merge};
 use super::settings::{Settings, within};
 use super::value::RawValue;
 use super::variables::{ACCOUNT, Variables, is_ours};
+use crate::atomic::folder_of;
 use crate::model::Secret;
 use crate::regular::{self, Unread};
 use crate::send::client::is_loopback;
@@ -93,6 +94,7 @@ pub fn load(
     let file = settings_layer(config_file, dir)?;
     let layers = [model_layer(dir)?, file, file_openai, file_ours, openai, ours, args.layer()];
     let mut settings = Settings::new(&merge(layers), dir, |path, origin| {
+        warnings.extend(leads_out(path, origin, dir));
         let why = || format!(" (from {origin})");
         read_text(path, SYSTEM_MOST, why)?.ok_or_else(|| read_error(path, why(), missing()))
     })?;
@@ -110,6 +112,17 @@ pub fn load(
 #[must_use]
 pub fn needs_key(base_url: &str) -> bool {
     !is_loopback(base_url)
+}
+
+/// A warning where a file names a system file that is neither in its folder nor in `dir`: whoever wrote it may not have written what is sent.
+fn leads_out(system_file: &Path, origin: &Origin, dir: &Path) -> Option<String> {
+    let Origin::File(file, _) = origin else { return None };
+    regular::outside(dir, system_file)?;
+    let target = regular::outside(folder_of(file), system_file)?;
+    let target = target.display();
+    Some(format!(
+        "`request.system_file` (from {origin}) leads out of its folder, to {target}; the text there is sent with every prompt"
+    ))
 }
 
 fn settings_layer(config_file: Option<&Path>, dir: &Path) -> Result<Layer, ConfigError> {
