@@ -5,15 +5,28 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Ended, Workspace, always, billed, in_flight_at_the_kill, serve, until};
 use promptmill::standin::{FaultKind, Options};
 
-fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+/// What `kill` calls a signal, and the exit code of a run that it ends.
+const SIGNALS: [(&str, i32); 3] = [("INT", 130), ("TERM", 143), ("HUP", 129)];
+
+fn send(signal: &str, child: &Child) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
+}
+
+/// The command with the signal HUP as it stands here: `env` gives or takes what whoever started these tests had, as `nohup` does.
+fn with_hangup(how: &str, command: &Command) -> Command {
+    let mut through = Command::new("env");
+    through.arg(format!("--{how}-signal=HUP")).arg(command.get_program()).args(command.get_args()).env_clear();
+    through.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    through.current_dir(command.get_current_dir().expect("a folder"));
+    through.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    through
 }
 
 const PROMPTS: u64 = 300;
@@ -73,52 +86,78 @@ fn killed_at_fifty_moments_nothing_is_lost_and_only_what_was_in_flight_is_sent_a
 }
 
 #[test]
-fn an_interrupted_run_lets_what_is_in_flight_finish() {
-    let server = serve(Options { latency: Duration::from_millis(500), ..Options::default() });
-    let workspace = Workspace::with_prompts(40);
-    let child = workspace.command_against(&server, &["--concurrency", "8"]).spawn().expect("started");
-    until("a full house", || server.log().len() >= 8);
-    interrupt(&child);
-    let ended = Ended::of(child);
-    let sent = server.log().len() as u64;
-    ended.assert_ended(130, [sent, 0, 0, 40 - sent]);
-    assert!(sent < 40, "it was not stopped");
-    assert_eq!(ended.events("stopping").len(), 1, "{:?}", ended.events);
-    workspace.assert_answered(1..=sent);
-    assert_eq!(workspace.usage().day_tokens, billed(&server.log()));
-    workspace.run_against(&server, &[]).assert_ended(0, [40 - sent, sent, 0, 0]);
-    workspace.assert_answered(1..=40);
-    assert_eq!(server.log().len(), 40);
+fn a_run_that_is_told_to_end_lets_what_is_in_flight_finish() {
+    for (signal, code) in SIGNALS {
+        let server = serve(Options { latency: Duration::from_millis(200), ..Options::default() });
+        let workspace = Workspace::with_prompts(32);
+        let command = workspace.command_against(&server, &["--concurrency", "8"]);
+        let child = with_hangup("default", &command).spawn().expect("started");
+        until("a full house", || server.log().len() >= 8);
+        send(signal, &child);
+        let ended = Ended::of(child);
+        let sent = server.log().len() as u64;
+        ended.assert_ended(code, [sent, 0, 0, 32 - sent]);
+        assert!(sent < 32, "it was not stopped by {signal}");
+        assert_eq!(ended.events("stopping").len(), 1, "{:?}", ended.events);
+        ended.says(&["in flight; a second ", " stops at once"]);
+        workspace.assert_answered(1..=sent);
+        assert_eq!(workspace.usage().day_tokens, billed(&server.log()));
+        workspace.run_against(&server, &[]).assert_ended(0, [32 - sent, sent, 0, 0]);
+        workspace.assert_answered(1..=32);
+        assert_eq!(server.log().len(), 32);
+    }
 }
 
 #[test]
-fn a_second_interrupt_ends_it_at_once() {
-    let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
-    let workspace = Workspace::with_prompts(20);
-    let mut child = workspace.command_against(&server, &["--concurrency", "5"]).spawn().expect("started");
-    until("a full house", || server.log().len() == 5);
-    interrupt(&child);
-    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("\"stopping\"") {
-        line.clear();
-        assert_ne!(stdout.read_line(&mut line).expect("a line"), 0, "it ended before it said that it stops");
+fn a_second_signal_ends_it_at_once_and_says_what_may_have_been_billed() {
+    // The first one says how the run has ended, whichever comes after it.
+    for ((first, code), second) in SIGNALS.into_iter().zip(["INT", "INT", "TERM"]) {
+        let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
+        let workspace = Workspace::with_prompts(20);
+        let command = workspace.command_against(&server, &["--concurrency", "5", "--max-output-tokens", "100"]);
+        let mut child = with_hangup("default", &command).spawn().expect("started");
+        until("a full house", || server.log().len() == 5);
+        send(first, &child);
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("\"stopping\"") {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).expect("a line"), 0, "it ended before it said that it stops");
+        }
+        send(second, &child);
+        until("its end", || child.try_wait().expect("a state").is_some());
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).expect("the rest");
+        let ended = Ended { stdout: rest, ..Ended::of(child) };
+        assert_eq!(ended.code, Some(code), "{first}, {second}");
+        let events: Vec<serde_json::Value> =
+            ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let summary = events.last().expect("a summary");
+        assert_eq!((summary["pending"].as_u64(), summary["exit_code"].as_i64()), (Some(20), Some(i64::from(code))));
+        // They may have been billed: they count as used, and the next run says so.
+        let used = workspace.usage().day_tokens;
+        assert!(used >= billed(&server.log()));
+        let abandoned = events.iter().find(|event| event["event"] == "abandoned").expect("said");
+        assert_eq!((abandoned["in_flight"].as_u64(), abandoned["tokens"].as_u64()), (Some(5), Some(used)));
+        ended.says(&["5 requests in flight may have been billed, at most ", " tokens"]);
+        server.set_options(Options::default());
+        let next = workspace.run_against(&server, &[]);
+        next.assert_ended(0, [20, 0, 0, 0]);
+        assert_eq!(in_flight_at_the_kill(&next), Some([5, 0, 5]), "{}", next.stderr);
+        assert_eq!(server.log().len(), 25);
+        workspace.assert_answered(1..=20);
     }
-    interrupt(&child);
-    until("its end", || child.try_wait().expect("a state").is_some());
-    let mut rest = String::new();
-    stdout.read_to_string(&mut rest).expect("the rest");
-    assert_eq!(child.wait().expect("ended").code(), Some(130));
-    let summary: serde_json::Value = serde_json::from_str(rest.lines().last().expect("a summary")).expect("JSON");
-    assert_eq!((summary["pending"].as_u64(), summary["exit_code"].as_u64()), (Some(20), Some(130)), "{summary}");
-    // They may have been billed: they count as used, and the next run says so.
-    assert!(workspace.usage().day_tokens >= billed(&server.log()));
-    server.set_options(Options::default());
-    let next = workspace.run_against(&server, &[]);
-    next.assert_ended(0, [20, 0, 0, 0]);
-    assert_eq!(in_flight_at_the_kill(&next), Some([5, 0, 5]), "{}", next.stderr);
-    assert_eq!(server.log().len(), 25);
-    workspace.assert_answered(1..=20);
+}
+
+#[test]
+fn a_hangup_that_is_ignored_at_the_start_stays_ignored() {
+    let server = serve(Options { latency: Duration::from_millis(200), ..Options::default() });
+    let workspace = Workspace::with_prompts(12);
+    let command = workspace.command_against(&server, &["--concurrency", "4"]);
+    let child = with_hangup("ignore", &command).spawn().expect("started");
+    until("a full house", || server.log().len() >= 4);
+    send("HUP", &child);
+    Ended::of(child).assert_ended(0, [12, 0, 0, 0]);
 }
 
 #[test]

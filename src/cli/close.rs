@@ -79,7 +79,7 @@ fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
             let (share, midnight) = (settings.limits.share(), midnight(settings.day));
             Some(format!("a day limit is reached{share}; run again after {midnight}"))
         }
-        Ending::Interrupted => Some("interrupted; run again to go on".to_owned()),
+        Ending::Interrupted(signal) => Some(format!("{signal}; run again to go on")),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
     }
 }

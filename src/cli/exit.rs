@@ -2,6 +2,7 @@
 
 use super::deadline::DeadlineError;
 use crate::config::ConfigError;
+use crate::model::Signal;
 use crate::plan::OverBatch;
 use crate::record::{StoreError, UsageFileError};
 use crate::run::Ending;
@@ -28,13 +29,17 @@ pub enum Exit {
     Account = 4,
     /// A day limit stopped the run, or its time was over (`--until`, `--for`); the rest is pending.
     DayLimit = 5,
-    /// Interrupted; the rest is pending.
+    /// Hung up (SIGHUP); the rest is pending.
+    HungUp = 129,
+    /// Interrupted (SIGINT); the rest is pending.
     Interrupted = 130,
+    /// Terminated (SIGTERM); the rest is pending.
+    Terminated = 143,
 }
 
 impl Exit {
     /// Every code with its meaning, in order; the README's table is checked against it.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Done, "every selected prompt has its answer (also: nothing to do)"),
         (Self::SomeFailed, "the run ended; some prompts failed for good, or the disk failed"),
         (Self::BadInput, "bad usage, settings or input; nothing was sent"),
@@ -44,7 +49,9 @@ impl Exit {
             "the account stopped it (key, quota, billing, model or address), or an outage did; the rest is pending",
         ),
         (Self::DayLimit, "a day limit (`--on-day-limit exit`) or `--until` or `--for` stopped it; the rest is pending"),
-        (Self::Interrupted, "interrupted; the rest is pending"),
+        (Self::HungUp, "the terminal was closed or the connection lost (SIGHUP); the rest is pending"),
+        (Self::Interrupted, "interrupted (Ctrl-C); the rest is pending"),
+        (Self::Terminated, "terminated (SIGTERM); the rest is pending"),
     ];
 
     /// The code.
@@ -61,7 +68,9 @@ impl Exit {
             Ending::Complete | Ending::Disk(_) | Ending::Store(_) => Self::SomeFailed,
             Ending::Stopped { .. } | Ending::Outage { .. } => Self::Account,
             Ending::DayLimit | Ending::Deadline => Self::DayLimit,
-            Ending::Interrupted => Self::Interrupted,
+            Ending::Interrupted(Signal::HangUp) => Self::HungUp,
+            Ending::Interrupted(Signal::Interrupt) => Self::Interrupted,
+            Ending::Interrupted(Signal::Terminate) => Self::Terminated,
         }
     }
 }

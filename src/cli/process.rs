@@ -1,33 +1,50 @@
 //! The process: its signals, its diagnostics, its open files.
 
-use std::io::IsTerminal;
+use std::io::IsTerminal as _;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Ctrl-C, and the polite kill.
-pub(super) fn interrupts() -> std::io::Result<UnboundedReceiver<()>> {
-    let (tell, interrupts) = unbounded_channel();
-    // Both are listened for from here on without a gap: one that came before the first listener would kill, one between two would be missed.
+use crate::model::Signal;
+
+/// Ctrl-C, the polite kill, and a terminal that is closed.
+pub(super) fn signals() -> std::io::Result<UnboundedReceiver<Signal>> {
+    let (tell, signals) = unbounded_channel();
     #[cfg(unix)]
-    let (mut interrupt, mut terminate) = {
+    {
         use tokio::signal::unix::{SignalKind, signal};
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    tokio::spawn(async move {
-        loop {
-            #[cfg(unix)]
-            let came = tokio::select! {
-                came = interrupt.recv() => came.is_some(),
-                came = terminate.recv() => came.is_some(),
-            };
-            #[cfg(not(unix))]
-            let came = tokio::signal::ctrl_c().await.is_ok();
-            if !came || tell.send(()).is_err() {
-                return;
-            }
+        let mut kinds =
+            vec![(SignalKind::interrupt(), Signal::Interrupt), (SignalKind::terminate(), Signal::Terminate)];
+        if !ignores_hangup() {
+            kinds.push((SignalKind::hangup(), Signal::HangUp));
         }
-    });
-    Ok(interrupts)
+        for (kind, which) in kinds {
+            // Listened for from here on without a gap: one that came before the listener would kill, one between two would be missed.
+            let mut listener = signal(kind)?;
+            let tell = tell.clone();
+            tokio::spawn(async move { while listener.recv().await.is_some() && tell.send(which).is_ok() {} });
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && tell.send(Signal::Interrupt).is_ok() {} });
+    Ok(signals)
+}
+
+/// Whether SIGHUP was ignored when this process started, as under `nohup`: then it is left so.
+#[cfg(unix)]
+fn ignores_hangup() -> bool {
+    match std::fs::read_to_string("/proc/self/status") {
+        Ok(status) => is_hangup_ignored(&status),
+        // Where the system does not say it: `nohup` leaves no terminal, and without one nothing hangs up.
+        Err(_) => ![std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()]
+            .contains(&true),
+    }
+}
+
+/// Linux tells the ignored signals as a mask; SIGHUP, the first of them, is its lowest bit.
+#[cfg(unix)]
+fn is_hangup_ignored(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Diagnostics on stderr, with `-v` and `-vv`. async-openai logs whole bodies, so its target stays off.
@@ -70,5 +87,26 @@ pub(super) fn open_files() -> usize {
     #[cfg(not(unix))]
     {
         8_192
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read() {
+        let status = |mask: &str| {
+            format!("Name:\tpromptmill\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n")
+        };
+        for (mask, ignored) in [
+            ("0000000000000001", true),
+            ("0000000000001007", true),
+            ("0000000000001000", false),
+            ("0000000000000000", false),
+            ("", false),
+        ] {
+            assert_eq!(is_hangup_ignored(&status(mask)), ignored, "{mask}");
+        }
     }
 }

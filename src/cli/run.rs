@@ -9,7 +9,7 @@ use chrono::Local;
 use super::args::RunArgs;
 use super::deadline::ends_at;
 use super::prepare::Prepared;
-use super::process::{interrupts, open_files, start_log};
+use super::process::{open_files, signals, start_log};
 use super::watch::Watcher;
 use super::{Exit, Failure};
 use crate::admit::server::ServerLimits;
@@ -197,8 +197,8 @@ impl Run<'_> {
         let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
         let Driven { ending, machine, store } = runtime.block_on(async {
-            let interrupts = interrupts().map_err(Failure::Runtime)?;
-            Ok::<_, Failure>(drive(machine, io, interrupts, self.watcher).await)
+            let signals = signals().map_err(Failure::Runtime)?;
+            Ok::<_, Failure>(drive(machine, io, signals, self.watcher).await)
         })?;
         runtime.shutdown_background();
         drop(standin);

@@ -18,7 +18,7 @@ use crate::admit::hint::ServerHint;
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
 use crate::count::Tokenizer;
-use crate::model::{RequestTemplate, Secret, Usage};
+use crate::model::{RequestTemplate, Secret, Signal, Usage};
 use crate::record::Endpoint;
 use crate::record::entry::Fingerprinter;
 use crate::record::sqlite::SqliteStore;
@@ -91,11 +91,11 @@ enum Back {
     Warning(String),
 }
 
-/// Runs `machine` to its end. Each message in `interrupts` is a person's wish to end it.
+/// Runs `machine` to its end. Each of the `signals` is a person's wish to end it.
 pub async fn drive(
     mut machine: Machine,
     io: Io,
-    mut interrupts: UnboundedReceiver<()>,
+    mut signals: UnboundedReceiver<Signal>,
     watch: &mut dyn Watch,
 ) -> Driven {
     let Io { client, template, fingerprinter, tokenizer, most_tokens, prompts, outputs, store, .. } = io;
@@ -179,7 +179,7 @@ pub async fn drive(
                 // A panic in a task is an attempt of unknown fate, not the end of the run.
                 Err(error) => sent.remove(&error.id()).map(|job| Input::Heard(job, broken(&error), Vec::new())),
             },
-            Some(()) = interrupts.recv() => Some(Input::Interrupt),
+            Some(signal) = signals.recv() => Some(Input::Interrupt(signal)),
             _ = ticks.tick() => {
                 watch.tick(machine.progress());
                 None

@@ -7,6 +7,7 @@ mod content;
 mod fingerprint;
 mod finish;
 mod policy;
+mod signal;
 pub mod text;
 
 pub use cause::Cause;
@@ -14,6 +15,7 @@ pub use content::{Content, ContentHash, ContentId};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
 pub use policy::{OnDayLimit, OnQuota};
+pub use signal::Signal;
 
 use std::fmt;
 

@@ -3,7 +3,7 @@
 /// What happens when a day limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnDayLimit {
-    /// Wait for local midnight.
+    /// Wait for midnight.
     Wait,
     /// End with exit code 5.
     Exit,

@@ -9,7 +9,7 @@ use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::LimitName;
 use crate::clock::Mono;
 use crate::model::text::json_line;
-use crate::model::{Oddity, PromptId, Usage};
+use crate::model::{Oddity, PromptId, Signal, Usage};
 use crate::run::Cause;
 use crate::send::answer::Finish;
 use crate::send::class;
@@ -201,6 +201,16 @@ pub enum Event {
         reason: String,
         /// Requests that are waited for.
         in_flight: usize,
+        /// The signal that asks for it; a second one ends the run at once.
+        #[serde(default)]
+        signal: Option<Signal>,
+    },
+    /// The run ends at once, without waiting for what is in flight.
+    Abandoned {
+        /// Requests that may have been billed.
+        in_flight: usize,
+        /// What was reserved for them, which stays counted as used.
+        tokens: u64,
     },
     /// The run has ended. The last event of every run.
     #[serde(skip_deserializing)]
@@ -220,7 +230,8 @@ impl Event {
             | Self::Resumed { .. }
             | Self::ConcurrencyBinds { .. }
             | Self::Waiting { .. }
-            | Self::Stopping { .. } => true,
+            | Self::Stopping { .. }
+            | Self::Abandoned { .. } => true,
             Self::Started { .. }
             | Self::Recovered { .. }
             | Self::Warning { .. }
@@ -332,7 +343,8 @@ mod tests {
             Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
             Event::Resumed { cause: Cause::Outage },
             Event::ConcurrencyBinds { concurrency: 4, automatic: false, needed: 9, latency_seconds: 1.5 },
-            Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2 },
+            Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2, signal: Some(Signal::Interrupt) },
+            Event::Abandoned { in_flight: 2, tokens: 1_054 },
         ];
         for event in waits.into_iter().chain(others) {
             let line = event.to_json();

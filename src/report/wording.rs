@@ -12,7 +12,7 @@ use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::DayZone;
-use crate::model::Oddity;
+use crate::model::{Oddity, Signal};
 use crate::run::Cause;
 use crate::send::answer::Finish;
 
@@ -126,9 +126,8 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let day = used(*tokens_within_day, limits.tokens_per_day, *requests_within_day, limits.requests_per_day);
             (Verbosity::Normal, format!("{}: {minute} in this minute, {day} today", counted(*answers, "answer")))
         }
-        Event::Stopping { reason, in_flight } => {
-            (Verbosity::Quiet, format!("stopping: {reason}; {} in flight", counted(*in_flight, "request")))
-        }
+        Event::Stopping { reason, in_flight, signal } => (Verbosity::Quiet, stopping(reason, *in_flight, *signal)),
+        Event::Abandoned { in_flight, tokens } => (Verbosity::Quiet, abandoned(*in_flight, *tokens)),
         Event::Summary(_) => return None,
     })
 }
@@ -170,6 +169,22 @@ fn recovered([requests, answered, again]: [usize; 3], most_tokens: u64, most_cos
         ),
     };
     format!("{} {were} in flight when the last run was killed{found}{fate}", number(requests))
+}
+
+/// That no more is sent, and what a second signal does after a first.
+fn stopping(reason: &str, in_flight: usize, signal: Option<Signal>) -> String {
+    let again = match signal.filter(|_| in_flight > 0) {
+        Some(Signal::Interrupt) => "; a second Ctrl-C stops at once",
+        Some(Signal::HangUp | Signal::Terminate) => "; a second signal stops at once",
+        None => "",
+    };
+    format!("stopping: {reason}; {} in flight{again}", counted(in_flight, "request"))
+}
+
+/// What is not waited for.
+fn abandoned(in_flight: usize, tokens: u64) -> String {
+    let (requests, tokens) = (counted(in_flight, "request"), count(tokens));
+    format!("stopped at once: {requests} in flight may have been billed, at most {tokens} tokens, counted as used")
 }
 
 /// What is waited for, after "waiting for".
@@ -335,6 +350,32 @@ mod tests {
             recovered([1, 1, 0], 0, None),
             "1 request was in flight when the last run was killed; 1 answer is on disk"
         );
+    }
+
+    #[test]
+    fn a_signal_says_what_a_second_one_does() {
+        let stopping = |in_flight, signal: Option<Signal>| {
+            let reason = signal.map_or("a day limit is reached".to_owned(), |signal| signal.to_string());
+            told(&Event::Stopping { reason, in_flight, signal }).1
+        };
+        for (line, expected) in [
+            (
+                stopping(8, Some(Signal::Interrupt)),
+                "stopping: interrupted; 8 requests in flight; a second Ctrl-C stops at once",
+            ),
+            (
+                stopping(1, Some(Signal::Terminate)),
+                "stopping: terminated; 1 request in flight; a second signal stops at once",
+            ),
+            (stopping(0, Some(Signal::HangUp)), "stopping: hung up; 0 requests in flight"),
+            (stopping(2, None), "stopping: a day limit is reached; 2 requests in flight"),
+        ] {
+            assert_eq!(line, expected);
+        }
+        let (from, line) = told(&Event::Abandoned { in_flight: 5, tokens: 2_635 });
+        let expected =
+            "stopped at once: 5 requests in flight may have been billed, at most 2,635 tokens, counted as used";
+        assert_eq!((from, line.as_str()), (Verbosity::Quiet, expected));
     }
 
     #[test]

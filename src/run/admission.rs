@@ -244,6 +244,7 @@ impl Machine {
                 actions.push(Action::Say(Event::Stopping {
                     reason: format!("{} is reached", wait.limit),
                     in_flight: self.in_flight,
+                    signal: None,
                 }));
                 self.stopping = Some(Ending::DayLimit);
             }

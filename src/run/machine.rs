@@ -12,7 +12,7 @@ use super::throttle::Throttle;
 use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
 use crate::admit::server::{ServerLimits, Ticket};
 use crate::clock::{Mono, Now};
-use crate::model::Usage;
+use crate::model::{Signal, Usage};
 use crate::record::{Finished, Reservation, Settlement};
 use crate::report::event::{Binds, Event};
 use crate::report::summary::{Progress, Tally};
@@ -71,6 +71,8 @@ pub struct Machine {
     pub(super) open: usize,
     pub(super) tally: Tally,
     pub(super) stopping: Option<Ending>,
+    /// The first signal that came.
+    signal: Option<Signal>,
     ended: bool,
 }
 
@@ -155,6 +157,7 @@ impl Machine {
             open,
             tally: Tally::default(),
             stopping: None,
+            signal: None,
             ended: false,
         }
     }
@@ -192,20 +195,34 @@ impl Machine {
             Input::Written(job, result) => self.written(job, result, &mut actions),
             Input::Recorded => self.recorded(&mut actions),
             Input::StoreFailed(message) => self.store_failed(message, &mut actions),
-            Input::Interrupt => {
-                if self.stopping == Some(Ending::Interrupted) {
+            Input::Interrupt(signal) => {
+                if let Some(first) = self.signal {
                     self.ended = true;
-                    actions.push(Action::End(Ending::Interrupted));
+                    self.say_abandoned(&mut actions);
+                    actions.push(Action::End(Ending::Interrupted(first)));
                     return actions;
                 }
+                self.signal = Some(signal);
                 // An interrupt wins over a slower end that is under way.
-                self.stopping = Some(Ending::Interrupted);
-                actions
-                    .push(Action::Say(Event::Stopping { reason: "interrupted".to_owned(), in_flight: self.in_flight }));
+                self.stopping = Some(Ending::Interrupted(signal));
+                let reason = signal.to_string();
+                actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: self.signal }));
             }
         }
         self.go_on(now, &mut actions);
         actions
+    }
+
+    /// Says what is not waited for.
+    fn say_abandoned(&self, actions: &mut Vec<Action>) {
+        let tokens = self.active.values().filter_map(|active| match active {
+            Active::Sending(reservation, _) => Some(reservation.tokens()),
+            Active::Writing { settled, .. } => settled.as_ref().map(|settled| settled.used.tokens),
+        });
+        let (in_flight, tokens) = tokens.fold((0, 0_u64), |(n, sum), tokens| (n + 1, sum.saturating_add(tokens)));
+        if in_flight > 0 {
+            actions.push(Action::Say(Event::Abandoned { in_flight, tokens }));
+        }
     }
 
     /// Asks for whatever can be done now.
@@ -223,7 +240,7 @@ impl Machine {
         if self.stopping.is_none() && self.rules.deadline.is_some_and(|deadline| deadline <= now.mono) && self.open > 0
         {
             let reason = "the time that the run was given is over".to_owned();
-            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight }));
+            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: None }));
             self.stopping = Some(Ending::Deadline);
         }
         if self.stopping.is_none() {

@@ -35,7 +35,7 @@ use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
 pub use crate::model::Content;
-use crate::model::{ContentId, PromptId};
+use crate::model::{ContentId, PromptId, Signal};
 pub use crate::model::{OnDayLimit, OnQuota};
 use crate::record::entry::{Before, Fingerprint};
 use crate::record::{Begun, Claim, Finished};
@@ -140,7 +140,7 @@ pub enum Input {
     /// `Begin` or `Finish` failed: nothing can be sent any more.
     StoreFailed(String),
     /// A person wants the run to end; the second time, at once.
-    Interrupt,
+    Interrupt(Signal),
 }
 
 /// An output that could not be written.
@@ -198,8 +198,8 @@ pub enum Ending {
     Deadline,
     /// A day limit is reached, and the run is not to wait.
     DayLimit,
-    /// A person ended it.
-    Interrupted,
+    /// A person ended it, with this signal first.
+    Interrupted(Signal),
     /// An output cannot be written.
     Disk(String),
     /// The store cannot be used.

@@ -344,7 +344,7 @@ impl Machine {
 
     fn stop(&mut self, ending: Ending, reason: String, actions: &mut Vec<Action>) {
         if self.stopping.is_none() {
-            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight }));
+            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: None }));
             self.stopping = Some(ending);
         }
     }
@@ -394,7 +394,11 @@ impl Machine {
             // A store that cannot be asked any more is the graver end.
             && !matches!(self.stopping, Some(Ending::Disk(_) | Ending::Store(_)))
         {
-            actions.push(Action::Say(Event::Stopping { reason: message.clone(), in_flight: self.in_flight }));
+            actions.push(Action::Say(Event::Stopping {
+                reason: message.clone(),
+                in_flight: self.in_flight,
+                signal: None,
+            }));
             self.stopping = Some(Ending::Disk(message));
         }
     }
@@ -444,7 +448,11 @@ impl Machine {
         self.recording = None;
         self.finished.clear();
         if !matches!(self.stopping, Some(Ending::Store(_))) {
-            actions.push(Action::Say(Event::Stopping { reason: message.clone(), in_flight: self.in_flight }));
+            actions.push(Action::Say(Event::Stopping {
+                reason: message.clone(),
+                in_flight: self.in_flight,
+                signal: None,
+            }));
             self.stopping = Some(Ending::Store(message));
         }
     }

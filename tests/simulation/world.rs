@@ -12,7 +12,7 @@ use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::model::{ContentId, PromptId};
+use promptmill::model::{ContentId, PromptId, Signal};
 use promptmill::record::entry::{Before, Fingerprint, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
@@ -370,7 +370,7 @@ impl World {
             }
             Happening::Disk(job, content) => self.write(job, content),
             Happening::Written(job, result) => self.feed(Input::Written(job, result)),
-            Happening::Interrupt if self.machine.is_some() => self.feed(Input::Interrupt),
+            Happening::Interrupt if self.machine.is_some() => self.feed(Input::Interrupt(Signal::Interrupt)),
             Happening::Interrupt => {}
             Happening::ClockStep(step) => self.offset += step,
             Happening::Sleep(long) => self.sleep(long),
@@ -660,7 +660,7 @@ impl World {
         let dropped = machine.progress().in_flight > 0 || self.asking || self.recording;
         if !dropped && !self.store_broke {
             self.laws.ends(machine.jobs().len(), machine.progress().tally, self.journalled, ending);
-        } else if *ending != Ending::Interrupted && !self.store_broke {
+        } else if !matches!(ending, Ending::Interrupted(_)) && !self.store_broke {
             self.laws.stuck("it ends although something is under way");
         }
         match ending {
