@@ -202,3 +202,57 @@ fn an_answer_that_begins_like_a_failure_is_found_without_its_history() {
     workspace.write("outputs/3_output.txt", "ERROR: timeout: it took too long\n");
     workspace.run_to(0, &["--base-url", &url]).closes("3 prompts = 1 done + 2 up to date + 0 failed + 0 pending");
 }
+
+#[test]
+fn answers_without_a_history_are_told_once() {
+    let server = serve(Options::default());
+    let url = server.base_url();
+    let workspace = Workspace::with_prompts(4);
+    fs::create_dir(workspace.path("outputs")).expect("made");
+    // As in a fresh clone with its outputs.
+    for prompt in 1..=3 {
+        workspace.write(&format!("outputs/{prompt}_output.txt"), format!("A real answer, number {prompt}."));
+    }
+    let said = "3 answers have no history";
+    let plan = workspace.run_to(0, &["plan", "--base-url", &url]);
+    plan.says(&[said, "--force"]);
+    assert!(plan.stdout.contains("4 prompts = 3 up to date + 1 to send"), "{plan:#?}");
+    let plan = workspace.run_to(0, &["plan", "--json", "--base-url", &url]);
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    assert_eq!((plan["up_to_date"].as_u64(), plan["without_history"].as_u64()), (Some(3), Some(3)));
+    let first = workspace.run_against(&server, &["--quiet"]);
+    first.assert_ended(0, [1, 3, 0, 0]);
+    first.says(&[said, "--force"]);
+    let events = first.events("without_history");
+    assert_eq!((events.len(), events[0]["answers"].as_u64()), (1, Some(3)));
+    let second = workspace.run_against(&server, &[]);
+    second.assert_ended(0, [0, 4, 0, 0]);
+    assert!(second.events("without_history").is_empty() && !second.stderr.contains("history"), "{second:#?}");
+    assert_eq!(workspace.output(2).as_deref(), Some("A real answer, number 2."));
+    // It is not said of what is sent again all the same.
+    fs::remove_dir_all(workspace.path(".promptmill")).expect("removed");
+    let forced = workspace.run_against(&server, &["--force"]);
+    forced.assert_ended(0, [4, 0, 0, 0]);
+    assert!(forced.events("without_history").is_empty(), "{forced:#?}");
+}
+
+#[test]
+fn a_stand_ins_answer_is_told_from_a_real_one_without_its_history() {
+    let server = serve(Options::default());
+    let url = server.base_url();
+    let workspace = Workspace::with_prompts(3);
+    workspace.run_to(0, &["--offline"]);
+    workspace.write("outputs/3_output.txt", "A real answer.");
+    fs::remove_dir_all(workspace.path(".promptmill")).expect("removed");
+    let plan = workspace.run_to(0, &["plan", "--base-url", &url]);
+    assert!(plan.stdout.contains("2: answered by the stand-in only"), "{plan:#?}");
+    // A rehearsal takes them as what they are, and leaves the other alone.
+    let rehearsed = workspace.run_to(0, &["--offline"]);
+    rehearsed.says(&["2 answers have no history", "1 answer is not known to be the stand-in's"]);
+    rehearsed.closes("3 prompts = 0 done + 3 up to date + 0 failed + 0 pending");
+    fs::remove_dir_all(workspace.path(".promptmill")).expect("removed");
+    let ran = workspace.run_against(&server, &[]);
+    ran.assert_ended(0, [2, 1, 0, 0]);
+    ran.says(&["1 answer has no history"]);
+    assert_eq!((server.log().len(), workspace.output(3).as_deref()), (2, Some("A real answer.")));
+}

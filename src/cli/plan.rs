@@ -23,7 +23,7 @@ use crate::record::ledger_of_face;
 use crate::record::sqlite::{Found, SqliteStore};
 use crate::report::format::{count, counted, dollars, span};
 use crate::report::terminal::tell;
-use crate::report::wording::midnight;
+use crate::report::wording::{midnight, without_history};
 use crate::run::{Job, OutputEstimate};
 
 /// What a plan says; its JSON is one line.
@@ -31,6 +31,8 @@ use crate::run::{Job, OutputEstimate};
 struct Report {
     prompts: usize,
     up_to_date: usize,
+    /// Of them, those of which the journal knows nothing.
+    without_history: usize,
     to_send: usize,
     will_fail: usize,
     /// Why they are sent.
@@ -113,6 +115,9 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
             (prepared.plan(surveyed)?, Some(refused))
         }
     };
+    if !plan.adopted.is_empty() {
+        tell(&format!("warning: {}", without_history(plan.adopted.len())));
+    }
     let estimate = prepared.estimate(&found);
     let basis = Basis { ledger, estimate, within: args.within, answer };
     let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
@@ -166,6 +171,7 @@ impl Report {
         Self {
             prompts: plan.prompts(),
             up_to_date: plan.up_to_date,
+            without_history: plan.adopted.len(),
             to_send: jobs.len(),
             will_fail: plan.jobs.len() - jobs.len(),
             because,

@@ -98,6 +98,9 @@ impl Run<'_> {
         let plan = self.prepared.plan(surveyed);
         self.warn();
         let plan = plan?;
+        if !plan.adopted.is_empty() {
+            self.watcher.tell(&Event::WithoutHistory { answers: plan.adopted.len() });
+        }
         // A run that starts has told of what was in flight, and tells of it once.
         if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
             store.write_face(&self.clock.now())?;

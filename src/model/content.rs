@@ -16,6 +16,9 @@ pub enum Content {
     },
 }
 
+/// How the stand-in's answers begin: one is told from a real one by its text alone, unless it was cut off before the end of this.
+pub const STANDIN_MARK: &str = "This is the stand-in’s answer; no model was asked.";
+
 /// Tells what an output holds from everything else that it may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentId {

@@ -11,7 +11,7 @@ mod signal;
 pub mod text;
 
 pub use cause::Cause;
-pub use content::{Content, ContentHash, ContentId};
+pub use content::{Content, ContentHash, ContentId, STANDIN_MARK};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
 pub use policy::{OnDayLimit, OnQuota};

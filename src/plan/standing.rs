@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::record::entry::{Fingerprint, Known, Status};
+use crate::write::on_disk::Form;
 
 /// Whether a prompt has its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ pub struct Evidence<'a> {
     pub known: Option<&'a Known>,
     /// Whether it was in flight when a run died, with the same request, and what became of it is not known.
     pub lost: bool,
-    /// Whether an answer, not a failure's line, is on disk.
-    pub answer_on_disk: bool,
+    /// What is on disk: an answer that the journal knows is one, whatever its text.
+    pub stands: Option<Form>,
     /// The request of now.
     pub fingerprint: Fingerprint,
 }
@@ -69,8 +70,13 @@ pub struct Evidence<'a> {
 /// Decides whether a prompt is sent.
 #[must_use]
 pub fn standing(evidence: Evidence<'_>, force: bool, rehearsal: bool) -> Standing {
-    let Evidence { known, lost, answer_on_disk, fingerprint } = evidence;
-    if answer_on_disk && rehearsal && known.is_none_or(|known| known.status == Status::Done && !known.rehearsal) {
+    let Evidence { known, lost, stands, fingerprint } = evidence;
+    // The stand-in's text is an answer in a rehearsal alone; it may be replaced.
+    let answer_on_disk = stands == Some(Form::Answer) || (rehearsal && stands == Some(Form::Standin));
+    if stands == Some(Form::Answer)
+        && rehearsal
+        && known.is_none_or(|known| known.status == Status::Done && !known.rehearsal)
+    {
         return Standing::Protected;
     }
     let why = match known {
@@ -81,6 +87,7 @@ pub fn standing(evidence: Evidence<'_>, force: bool, rehearsal: bool) -> Standin
         }
         _ if lost => Why::Lost,
         None if answer_on_disk => return Standing::Unknown,
+        None if stands == Some(Form::Standin) => Why::Rehearsed,
         None => Why::New,
         Some(known) if known.status != Status::Done => Why::FailedBefore,
         Some(known) if known.fingerprint == fingerprint => Why::OutputMissing,
@@ -110,34 +117,45 @@ mod tests {
         let failed = known(SAME, Status::Failed, false);
         let changed = known(OTHER, Status::Done, false);
         let rehearsed = known(OTHER, Status::Done, true);
-        // known, lost, an answer on disk, forced, a rehearsal
+        let (answer, standin, failure) = (Some(Form::Answer), Some(Form::Standin), Some(Form::Failure));
+        // known, lost, what is on disk, forced, a rehearsal
         let table = [
-            (None, false, false, false, false, Send(Why::New)),
-            (None, true, false, false, false, Send(Why::Lost)),
-            (None, false, true, false, false, Unknown),
+            (None, false, None, false, false, Send(Why::New)),
+            (None, true, None, false, false, Send(Why::Lost)),
+            (None, false, answer, false, false, Unknown),
             // An older answer stands there; what was asked for since is not known to have come.
-            (None, true, true, false, false, Send(Why::Lost)),
-            (Some(&changed), true, true, false, false, Send(Why::Lost)),
-            (Some(&failed), true, false, false, false, Send(Why::Lost)),
+            (None, true, answer, false, false, Send(Why::Lost)),
+            (Some(&changed), true, answer, false, false, Send(Why::Lost)),
+            (Some(&failed), true, None, false, false, Send(Why::Lost)),
             // Forced, and killed: its answer stands, or a failure's line does.
-            (Some(&done), true, true, false, false, UpToDate),
-            (Some(&done), true, false, false, false, Send(Why::Lost)),
-            (None, false, true, true, false, Send(Why::Forced)),
-            (Some(&done), false, true, false, false, UpToDate),
-            (Some(&done), false, true, true, false, Send(Why::Forced)),
-            (Some(&done), false, false, false, false, Send(Why::OutputMissing)),
-            (Some(&failed), false, false, false, false, Send(Why::FailedBefore)),
-            (Some(&changed), false, true, false, false, Send(Why::Changed)),
-            (Some(&rehearsed), false, true, false, false, Send(Why::Rehearsed)),
-            (Some(&rehearsed), false, true, false, true, Send(Why::Changed)),
+            (Some(&done), true, answer, false, false, UpToDate),
+            (Some(&done), true, None, false, false, Send(Why::Lost)),
+            (Some(&done), true, failure, false, false, Send(Why::Lost)),
+            (Some(&done), false, failure, false, false, Send(Why::OutputMissing)),
+            (None, false, failure, false, false, Send(Why::New)),
+            // The stand-in's text is no real answer, and in a rehearsal it is not protected.
+            (None, false, standin, false, false, Send(Why::Rehearsed)),
+            (None, true, standin, false, false, Send(Why::Lost)),
+            (None, false, standin, false, true, Unknown),
+            (None, false, standin, true, true, Send(Why::Forced)),
+            (Some(&done), false, standin, false, false, Send(Why::OutputMissing)),
+            (Some(&changed), false, standin, false, true, Send(Why::Changed)),
+            (None, false, answer, true, false, Send(Why::Forced)),
+            (Some(&done), false, answer, false, false, UpToDate),
+            (Some(&done), false, answer, true, false, Send(Why::Forced)),
+            (Some(&done), false, None, false, false, Send(Why::OutputMissing)),
+            (Some(&failed), false, None, false, false, Send(Why::FailedBefore)),
+            (Some(&changed), false, answer, false, false, Send(Why::Changed)),
+            (Some(&rehearsed), false, answer, false, false, Send(Why::Rehearsed)),
+            (Some(&rehearsed), false, answer, false, true, Send(Why::Changed)),
             // A rehearsal never replaces an answer that may have been paid for, forced or not.
-            (Some(&done), false, true, true, true, Protected),
-            (Some(&changed), false, true, false, true, Protected),
-            (None, false, true, false, true, Protected),
-            (Some(&done), false, false, false, true, Send(Why::OutputMissing)),
+            (Some(&done), false, answer, true, true, Protected),
+            (Some(&changed), false, answer, false, true, Protected),
+            (None, false, answer, false, true, Protected),
+            (Some(&done), false, None, false, true, Send(Why::OutputMissing)),
         ];
-        for (row, (known, lost, answer_on_disk, force, rehearsal, expected)) in table.into_iter().enumerate() {
-            let evidence = Evidence { known, lost, answer_on_disk, fingerprint: SAME };
+        for (row, (known, lost, stands, force, rehearsal, expected)) in table.into_iter().enumerate() {
+            let evidence = Evidence { known, lost, stands, fingerprint: SAME };
             assert_eq!(standing(evidence, force, rehearsal), expected, "row {row}");
         }
     }

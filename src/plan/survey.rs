@@ -85,8 +85,8 @@ impl Survey<'_> {
     ) -> Option<Surveyed> {
         let output = self.on_disk.get(&prompt).copied();
         let known = self.known.get(&prompt);
-        let answer_on_disk = output.is_some_and(|bytes| self.is_answer(prompt, bytes, known));
-        let answered = answer_on_disk && known.is_some_and(|known| known.status == Status::Done);
+        let stands = output.map(|bytes| self.form(prompt, bytes, known));
+        let answered = stands == Some(Form::Answer) && known.is_some_and(|known| known.status == Status::Done);
         let text = match self.prompts.read(prompt) {
             Ok(text) if is_blank(&text) => return None,
             Ok(text) => text,
@@ -96,8 +96,8 @@ impl Survey<'_> {
             }
         };
         let fingerprint = fingerprinter.of(&text);
-        let evidence =
-            Evidence { known, lost: self.lost.contains(&(prompt, fingerprint)), answer_on_disk, fingerprint };
+        let lost = self.lost.contains(&(prompt, fingerprint));
+        let evidence = Evidence { known, lost, stands, fingerprint };
         let standing = standing(evidence, self.force, self.rehearsal);
         let (input_tokens, before) = match standing {
             Standing::Send(_) => {
@@ -111,16 +111,16 @@ impl Survey<'_> {
         Some(Surveyed { prompt, place, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
     }
 
-    /// Whether an output on disk is an answer. An answer that the journal knows is not read, unless there is a doubt that it still stands there.
-    fn is_answer(&self, prompt: PromptId, bytes: u64, known: Option<&Known>) -> bool {
+    /// What an output on disk is. An answer that the journal knows is not read, unless there is a doubt that it still stands there.
+    fn form(&self, prompt: PromptId, bytes: u64, known: Option<&Known>) -> Form {
         if let Some(known) = known.filter(|known| known.status == Status::Done && known.bytes == bytes) {
             let stands = |output| on_disk::content(self.outputs, prompt).is_ok_and(|content| content == output);
             if !known.unsettled || known.output.is_some_and(stands) {
-                return true;
+                return Form::Answer;
             }
         }
         // What cannot be read may be an answer.
-        on_disk::form(self.outputs, prompt).map_or(true, |form| form == Form::Answer)
+        on_disk::form(self.outputs, prompt).unwrap_or(Form::Answer)
     }
 
     /// What stands where an answer is to be.

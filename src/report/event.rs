@@ -46,6 +46,11 @@ pub enum Event {
         /// What those cost in US dollars, where the model's price is known.
         most_cost_usd: Option<f64>,
     },
+    /// Answers are on disk of which the journal knows nothing; they count as up to date.
+    WithoutHistory {
+        /// How many.
+        answers: usize,
+    },
     /// Something that a person should know, and that does not stop the run.
     Warning {
         /// What.
@@ -234,6 +239,7 @@ impl Event {
             | Self::Abandoned { .. } => true,
             Self::Started { .. }
             | Self::Recovered { .. }
+            | Self::WithoutHistory { .. }
             | Self::Warning { .. }
             | Self::Batch { .. }
             | Self::Done { .. }

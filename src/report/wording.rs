@@ -46,6 +46,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let lost = recovered([*requests, *answered, *sent_again], *most_tokens, *most_cost_usd);
             (Verbosity::Quiet, format!("warning: {lost}"))
         }
+        Event::WithoutHistory { answers } => (Verbosity::Quiet, format!("warning: {}", without_history(*answers))),
         Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
         Event::Batch { batch, batches, prompts, input_tokens } => {
             let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
@@ -136,6 +137,19 @@ fn odd(what: Oddity) -> &'static str {
     match what {
         Oddity::Text => "characters of the answer are no text; U+FFFD (\u{fffd}) stands in their place",
         Oddity::Usage => "the usage that the server reports cannot be true; the tokens are counted instead",
+    }
+}
+
+/// Of answers on disk the journal knows nothing.
+#[must_use]
+pub fn without_history(answers: usize) -> String {
+    let whatever = "whatever the prompt and the model are now; --force";
+    match answers {
+        1 => format!("1 answer has no history: it counts as up to date, {whatever} sends it again"),
+        _ => format!(
+            "{} answers have no history: they count as up to date, {whatever} sends them again",
+            count(answers as u64)
+        ),
     }
 }
 

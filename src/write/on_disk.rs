@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::target::{OutputsError, file_name, id_of, unusable};
 use crate::model::text::one_line;
-use crate::model::{ContentHash, ContentId, PromptId};
+use crate::model::{ContentHash, ContentId, PromptId, STANDIN_MARK};
 use crate::send::class;
 
 /// How the output of a failed prompt starts.
 const ERROR: &str = "ERROR: ";
-/// How much of an output tells what it is, unless it starts as a failure does.
+/// How much of an output tells what it is, unless it starts as a failure does. The stand-in's mark is shorter.
 const START: u64 = 64;
 /// No failure's line is longer: what a server says is cut far below it.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -43,6 +43,8 @@ pub fn list(folder: &Path) -> Result<HashMap<PromptId, u64>, OutputsError> {
 pub enum Form {
     /// An answer, as far as anybody can tell.
     Answer,
+    /// An answer of the stand-in: no model was asked.
+    Standin,
     /// The line of a prompt that failed for good.
     Failure,
 }
@@ -56,6 +58,8 @@ impl Form {
         let class = line.and_then(|line| line.split_once(": ")).map(|(class, _)| class);
         if class.is_some_and(|class| class::ALL.iter().any(|(known, _)| *known == class)) {
             Self::Failure
+        } else if text.starts_with(STANDIN_MARK.as_bytes()) {
+            Self::Standin
         } else {
             Self::Answer
         }
@@ -126,12 +130,15 @@ mod tests {
         write(2, &format!("ERROR: timeout: {long}\n"));
         write(3, &long);
         write(4, "");
-        let forms = [1, 2, 3, 4].map(|id| form(folder.path(), PromptId(id)).expect("read"));
-        assert_eq!(forms, [Form::Failure, Form::Answer, Form::Answer, Form::Answer]);
+        write(6, &crate::standin::answer_of_length("gpt-4o-mini", "Hello", Some(1_000)));
+        write(7, &format!("{long}{STANDIN_MARK}"));
+        let forms = [1, 2, 3, 4, 6, 7].map(|id| form(folder.path(), PromptId(id)).expect("read"));
+        let others = [Form::Answer, Form::Answer, Form::Answer, Form::Standin, Form::Answer];
+        assert!(forms[0] == Form::Failure && forms[1..] == others, "{forms:?}");
         assert_eq!(content(folder.path(), PromptId(3)).expect("read"), ContentId::of(long.as_bytes()));
         assert!(form(folder.path(), PromptId(5)).is_err() && content(folder.path(), PromptId(5)).is_err());
         let listed = list(folder.path()).expect("listed");
-        assert_eq!((listed.len(), listed[&PromptId(3)]), (3, 200_000));
+        assert_eq!((listed.len(), listed[&PromptId(3)]), (5, 200_000));
     }
 
     proptest! {

@@ -84,7 +84,7 @@ pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> 
     if matches!(content, Content::Error { .. }) {
         let holds = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
         // What cannot be read is kept.
-        if holds && (answered || on_disk::form(folder, id).unwrap_or(Form::Answer) == Form::Answer) {
+        if holds && (answered || on_disk::form(folder, id).unwrap_or(Form::Answer) != Form::Failure) {
             fs::rename(&path, folder.join(format!("{id}_output.previous.txt")))?;
         }
     }

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::count::tokenizer::Tokenizer;
+use crate::model::STANDIN_MARK;
 
 /// How much of the prompt an answer quotes, in characters.
 const QUOTED: usize = 60;
@@ -29,7 +30,7 @@ pub fn digest(model: &str, prompt: &str) -> u64 {
 pub fn answer(model: &str, prompt: &str) -> String {
     let digest = digest(model, prompt);
     let quote = quote(prompt);
-    format!("This is the stand-in’s answer; no model was asked. As {model} it read: “{quote}” – digest {digest:016x}.")
+    format!("{STANDIN_MARK} As {model} it read: “{quote}” – digest {digest:016x}.")
 }
 
 /// [`answer`], padded with words to `tokens` tokens; left as it is if it has as many already.
