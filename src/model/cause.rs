@@ -10,4 +10,6 @@ pub enum Cause {
     Outage,
     /// The account is used up.
     Quota,
+    /// A request was refused as every one would be, though others were answered: it is asked again.
+    Refused,
 }

@@ -139,9 +139,9 @@ pub enum Event {
         /// What is left of it.
         left: u64,
     },
-    /// The server fails, or the account is used up: nothing is sent but a probe at this moment.
+    /// The server fails, or refuses: nothing is sent but a probe at this moment.
     Paused {
-        /// Which of the two.
+        /// Which of them.
         cause: Cause,
         /// The error class.
         #[serde(deserialize_with = "known_class")]
@@ -295,6 +295,8 @@ pub enum WaitFor {
     Outage,
     /// The account, which is used up.
     Account,
+    /// A request that was refused, and is asked again alone.
+    Refused,
 }
 
 impl WaitFor {

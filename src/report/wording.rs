@@ -89,22 +89,13 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             (Verbosity::Quiet, format!("warning: {} left of the server's {}", count(*left), rate(limit)))
         }
         Event::Paused { cause, class, message, seconds, until } => {
-            let what = match cause {
-                Cause::Outage => "the server fails",
-                Cause::Quota => "the account is used up",
-            };
+            let what = paused(*cause);
             let (message, pause) = (unstopped(message), seconds_span(*seconds));
             let line =
                 format!("{what} ({class}: {message}); one request asks again in {pause}, at {}", clock_time(*until));
             (Verbosity::Quiet, line)
         }
-        Event::Resumed { cause } => {
-            let line = match cause {
-                Cause::Outage => "the server answers again: going on",
-                Cause::Quota => "the account is back: going on",
-            };
-            (Verbosity::Quiet, line.to_owned())
-        }
+        Event::Resumed { cause } => (Verbosity::Quiet, resumed(*cause).to_owned()),
         Event::ConcurrencyBinds { concurrency, automatic, needed, latency_seconds } => {
             let which = if *automatic { "the most that are opened by themselves" } else { "as set" };
             let line = format!(
@@ -131,6 +122,22 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         Event::Abandoned { in_flight, tokens } => (Verbosity::Quiet, abandoned(*in_flight, *tokens)),
         Event::Summary(_) => return None,
     })
+}
+
+fn paused(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Outage => "the server fails",
+        Cause::Quota => "the account is used up",
+        Cause::Refused => "a request is refused, though others were answered",
+    }
+}
+
+fn resumed(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Outage => "the server answers again: going on",
+        Cause::Quota => "the account is back: going on",
+        Cause::Refused => "the request that was refused is answered: going on",
+    }
 }
 
 fn odd(what: Oddity) -> &'static str {
@@ -219,6 +226,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
         WaitFor::Answers => "answers: no more may be in flight".to_owned(),
         WaitFor::Outage => "the server, which fails".to_owned(),
         WaitFor::Account => "the account, which is used up".to_owned(),
+        WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
     }
 }
 

@@ -54,7 +54,7 @@ impl Machine {
         let most = most.min(room).min(soft.unwrap_or(usize::MAX));
         let (mut claimed, mut before) = (Vec::new(), Charge::default());
         while claimed.len() < most
-            && let Some(job) = self.take_ready()
+            && let Some(job) = self.take_next()
         {
             let charge = self.charge(job);
             if let Some(wait) = self.server.frees(before, charge, now.mono) {
@@ -87,7 +87,11 @@ impl Machine {
     fn gate(&mut self, now: &Now, actions: &mut Vec<Action>) -> Option<usize> {
         let gate = self.breaker.gate(now.mono);
         if let Some((cause, ..)) = self.breaker.open() {
-            let what = if cause == Cause::Quota { WaitFor::Account } else { WaitFor::Outage };
+            let what = match cause {
+                Cause::Outage => WaitFor::Outage,
+                Cause::Quota => WaitFor::Account,
+                Cause::Refused => WaitFor::Refused,
+            };
             match gate {
                 // It was told when it began.
                 Gate::NotBefore(until) => {
@@ -148,6 +152,14 @@ impl Machine {
         next.is_some_and(|job| self.ready.insert(job))
     }
 
+    /// The next job that may be sent: the one that is asked again alone, or the next in order.
+    fn take_next(&mut self) -> Option<JobIndex> {
+        match self.breaker.wanted() {
+            Some(job) => self.ready.take(&job),
+            None => self.take_ready(),
+        }
+    }
+
     /// The next job in order: those taken before come first.
     fn take_ready(&mut self) -> Option<JobIndex> {
         if let Some(job) = self.ready.pop_first() {
@@ -194,9 +206,10 @@ impl Machine {
         let closed = matches!(self.breaker.gate(now.mono), Gate::NotBefore(_) | Gate::Probing);
         let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some();
         for (place, (&job, reservation)) in claimed.iter().zip(begun.admitted).enumerate() {
-            // Where the breaker opened in the meantime, one of them may be the probe.
+            // Where the breaker opened in the meantime, one of them may be the probe, if it is not another's turn.
             let probing = place > 0 && self.breaker.gate(now.mono) == Gate::Probing;
-            if held || probing {
+            let another = self.breaker.wanted().is_some_and(|wanted| wanted != job);
+            if held || probing || another {
                 self.in_flight += 1;
                 self.again(
                     job,
@@ -222,6 +235,7 @@ impl Machine {
             Some(Refusal::NotBefore(wait)) => self.block(now, wait, actions),
             Some(Refusal::Never(too_large)) => {
                 if let Some(job) = rest.next() {
+                    self.breaker.not_sent(job);
                     let doom = Doom::too_large(&too_large);
                     self.write_error(job, None, Usage::default(), doom.class, doom.message, actions);
                 }

@@ -1,4 +1,4 @@
-//! The circuit breaker: when the server fails, or the account is used up, one request at a time asks whether it is back.
+//! The circuit breaker: when the server fails or refuses, or the account is used up, one request at a time asks whether it is back.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -52,6 +52,20 @@ pub(super) enum Judged {
     },
 }
 
+/// What follows from a refusal that would end the run, if it were not a stray one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Its prompt is asked again at this moment, alone.
+    First {
+        /// When.
+        probe: Mono,
+    },
+    /// Another one is asked again already.
+    Known,
+    /// It was asked again, and is refused again.
+    Again,
+}
+
 /// The breaker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
@@ -78,6 +92,8 @@ struct Open {
     probe_at: Mono,
     /// The probe under way.
     probe: Option<JobIndex>,
+    /// Whose request is the probe; `None` where any is.
+    wanted: Option<JobIndex>,
 }
 
 impl Breaker {
@@ -96,6 +112,11 @@ impl Breaker {
         self.open.map(|open| (open.cause, open.since, open.probe_at))
     }
 
+    /// The only job whose request may be sent; `None` where any may.
+    pub(super) fn wanted(&self) -> Option<JobIndex> {
+        self.open.and_then(|open| open.wanted)
+    }
+
     /// A request leaves.
     pub(super) fn sent(&mut self, job: JobIndex) {
         if let Some(open) = &mut self.open {
@@ -103,11 +124,17 @@ impl Breaker {
         }
     }
 
-    /// The server answered a request that left at `sent`: it is there. Returns what was open and is closed by it.
-    pub(super) fn answered(&mut self, job: JobIndex, sent: Mono) -> Option<Cause> {
+    /// The server answered a request that left at `sent`, if only that the rate is too high (`throttled`): it is there. Returns what was open and
+    /// is closed by it.
+    pub(super) fn answered(&mut self, job: JobIndex, sent: Mono, throttled: bool) -> Option<Cause> {
         self.answered = self.answered.max(Some(sent));
         self.failures.retain(|failure| failure.heard > sent);
         let open = self.open.filter(|open| open.probe == Some(job))?;
+        if throttled && open.cause == Cause::Refused {
+            // That says nothing of what was refused.
+            self.probe_again(job);
+            return None;
+        }
         self.open = None;
         self.failures.clear();
         Some(open.cause)
@@ -139,7 +166,8 @@ impl Breaker {
             let refunds = self.failures.iter().filter(|failure| !failure.unsent).map(|failure| failure.job).collect();
             let since = row().map(|failure| failure.heard).min().unwrap_or(now);
             let probe = now.plus(probe_wait(1, wait, random));
-            self.open = Some(Open { cause: Cause::Outage, since, step: 1, probe_at: probe, probe: None });
+            let cause = Cause::Outage;
+            self.open = Some(Open { cause, since, step: 1, probe_at: probe, probe: None, wanted: None });
             return Judged::Opened { refunds, probe };
         }
         if unsent { Judged::Unsent } else { Judged::Own }
@@ -157,14 +185,36 @@ impl Breaker {
             }
             _ => {
                 let probe_at = now.plus(quota_wait(first, 1, random));
-                self.open = Some(Open { cause: Cause::Quota, since: now, step: 1, probe_at, probe: None });
+                let cause = Cause::Quota;
+                self.open = Some(Open { cause, since: now, step: 1, probe_at, probe: None, wanted: None });
                 Some(probe_at)
             }
         }
     }
 
-    /// A request never left after all, for a reason of its own: if it was the probe, another one may be.
+    /// A request was refused as every one would be. It is asked again, alone, before that is believed.
+    pub(super) fn refused(&mut self, job: JobIndex, now: Mono, random: f64) -> Refused {
+        match self.open {
+            Some(Open { probe, .. }) if probe != Some(job) => Refused::Known,
+            Some(Open { cause: Cause::Refused, .. }) => Refused::Again,
+            _ => {
+                let (cause, probe_at) = (Cause::Refused, now.plus(probe_wait(1, None, random)));
+                self.open = Some(Open { cause, since: now, step: 1, probe_at, probe: None, wanted: Some(job) });
+                Refused::First { probe: probe_at }
+            }
+        }
+    }
+
+    /// A request never left after all, for a reason of its own: if it was the probe, or was to be, another one may be.
     pub(super) fn not_sent(&mut self, job: JobIndex) {
+        self.probe_again(job);
+        if let Some(open) = self.open.as_mut().filter(|open| open.wanted == Some(job)) {
+            open.wanted = None;
+        }
+    }
+
+    /// If it was this job's request that asked, one has to ask again.
+    fn probe_again(&mut self, job: JobIndex) {
         if let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(job)) {
             open.probe = None;
         }
@@ -200,7 +250,7 @@ mod tests {
         let mut breaker = Breaker::default();
         for sent in (0..100).step_by(2) {
             assert_eq!(fail(&mut breaker, 1, sent, sent + 1), Judged::Own);
-            assert_eq!(breaker.answered(2, at(sent + 1)), None);
+            assert_eq!(breaker.answered(2, at(sent + 1), false), None);
         }
         assert_eq!(breaker.gate(at(100)), Gate::Open);
     }
@@ -208,10 +258,10 @@ mod tests {
     #[test]
     fn many_prompts_failing_in_a_row_open_it_and_get_their_attempts_back() {
         let mut breaker = Breaker::default();
-        breaker.answered(9, at(1));
+        breaker.answered(9, at(1), false);
         // A request that arrived later than it left is the first that fails; one that left after it was answered still.
         assert_eq!(fail(&mut breaker, 0, 1, 10), Judged::Own);
-        breaker.answered(8, at(2));
+        breaker.answered(8, at(2), false);
         for job in 1..8 {
             assert_eq!(fail(&mut breaker, job, 3, 10), Judged::Own);
         }
@@ -232,7 +282,7 @@ mod tests {
         let asked = breaker.failed(3, at(15), false, at(16), Some(Duration::from_secs(50)), 0.0);
         assert_eq!(asked, Judged::StillOpen { probe: Some(at(66)) });
         breaker.sent(4);
-        assert_eq!(breaker.answered(4, at(66)), Some(Cause::Outage));
+        assert_eq!(breaker.answered(4, at(66), false), Some(Cause::Outage));
         assert_eq!(breaker.gate(at(66)), Gate::Open);
     }
 
@@ -269,6 +319,52 @@ mod tests {
             breaker.sent(1);
         }
         assert_eq!(waits, [300, 600, 1_200, 2_400, 3_600, 3_600]);
-        assert_eq!(breaker.answered(1, at(now)), Some(Cause::Quota));
+        assert_eq!(breaker.answered(1, at(now), false), Some(Cause::Quota));
+    }
+
+    #[test]
+    fn a_refusal_is_asked_again_alone_before_it_is_believed() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.refused(7, at(0), 0.0), Refused::First { probe: at(1) });
+        // What was in flight with it says the same.
+        assert_eq!(breaker.refused(2, at(0), 0.0), Refused::Known);
+        assert_eq!((breaker.gate(at(0)), breaker.gate(at(1))), (Gate::NotBefore(at(1)), Gate::Probe));
+        assert_eq!(breaker.wanted(), Some(7));
+        breaker.sent(7);
+        // An answer to another one, or that the rate is too high, says nothing of it.
+        assert_eq!(breaker.answered(3, at(0), false), None);
+        assert_eq!(breaker.answered(7, at(1), true), None);
+        assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Probe, Some(7)));
+        breaker.sent(7);
+        assert_eq!(breaker.answered(7, at(1), false), Some(Cause::Refused));
+        assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Open, None));
+        // The next one is asked again as well, and is refused for good.
+        assert_eq!(breaker.refused(7, at(5), 0.0), Refused::First { probe: at(6) });
+        breaker.sent(7);
+        assert_eq!(breaker.refused(2, at(6), 0.0), Refused::Known);
+        assert_eq!(breaker.refused(7, at(7), 0.0), Refused::Again);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_is_waited_for_by_nobody() {
+        let mut breaker = Breaker::default();
+        breaker.refused(7, at(0), 0.0);
+        breaker.sent(7);
+        breaker.not_sent(7);
+        assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Probe, None));
+    }
+
+    #[test]
+    fn a_probe_of_an_outage_that_is_refused_is_asked_again() {
+        let mut breaker = Breaker::default();
+        for job in 0..8 {
+            fail(&mut breaker, job, 0, 1);
+        }
+        breaker.sent(3);
+        assert_eq!(breaker.refused(3, at(2), 0.0), Refused::First { probe: at(3) });
+        breaker.sent(3);
+        assert_eq!(fail(&mut breaker, 3, 3, 4), Judged::StillOpen { probe: Some(at(6)) });
+        breaker.sent(3);
+        assert_eq!(breaker.refused(3, at(6), 0.0), Refused::Again);
     }
 }

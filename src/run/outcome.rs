@@ -1,8 +1,9 @@
 //! What comes of an attempt: answers, failures, and what the journal is told.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
-use super::breaker::{Cause, Judged};
+use super::breaker::{Cause, Judged, Refused};
 use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
 use crate::admit::hint::ServerHint;
@@ -33,6 +34,17 @@ pub(super) struct Held {
     journalled: bool,
     /// It is the server's: it is tried again as soon as that is journalled.
     released: bool,
+}
+
+/// What is known of an attempt that has failed among others.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    /// What the server asks for.
+    wait: Option<Duration>,
+    /// It never reached the server.
+    unsent: bool,
+    /// The server says that another one is of no use.
+    last: bool,
 }
 
 impl Machine {
@@ -108,7 +120,8 @@ impl Machine {
             Verdict::Failure(_) => return Outcome::Other,
         };
         // Whatever it says, the server is there.
-        if let Some(cause) = self.breaker.answered(job, ticket.sent) {
+        let refused = matches!(verdict, Verdict::Failure(Failure { kind: Kind::Throttled, .. }));
+        if let Some(cause) = self.breaker.answered(job, ticket.sent, refused) {
             self.soft_start.again(now.mono);
             actions.push(Action::Say(Event::Resumed { cause }));
         }
@@ -179,14 +192,27 @@ impl Machine {
             }
             Kind::Run(stop) => {
                 self.again(job, settled, class, now.mono);
-                let reason = format!("{class}: {message}");
-                self.stop(Ending::Stopped { stop, class, message }, reason, actions);
+                // What comes after good answers may be a stray one, of a server among several.
+                let stray = self.in_flight_bound.latency().is_some() && stop != RunStop::Quota;
+                let random = self.random.f64();
+                let refused = if stray { self.breaker.refused(job, now.mono, random) } else { Refused::Again };
+                match refused {
+                    Refused::First { probe } => {
+                        self.tally.retried += 1;
+                        Self::say_paused(now, Cause::Refused, class, message, probe, actions);
+                    }
+                    Refused::Known => self.tally.retried += 1,
+                    Refused::Again => {
+                        let reason = format!("{class}: {message}");
+                        self.stop(Ending::Stopped { stop, class, message }, reason, actions);
+                    }
+                }
             }
             Kind::Throttled => {
                 self.tally.throttled += 1;
                 self.again(job, settled, class, now.mono);
             }
-            Kind::Transient | Kind::Unknown => {
+            Kind::Transient | Kind::Unknown | Kind::Last => {
                 let unsent = [class::CONNECTION, class::TIMEOUT].contains(&class) && billed == Billed::No;
                 let random = self.random.f64();
                 let judged = self.breaker.failed(job, sent, unsent, now.mono, wait, random);
@@ -207,7 +233,8 @@ impl Machine {
                             journalled: false,
                             released: false,
                         };
-                        self.tried(now, held, settled, wait, unsent, actions);
+                        let tried = Tried { wait, unsent, last: kind == Kind::Last };
+                        self.tried(now, held, settled, tried, actions);
                     }
                 }
             }
@@ -220,8 +247,7 @@ impl Machine {
         now: &Now,
         mut failure: Held,
         settled: Settlement,
-        wait: Option<std::time::Duration>,
-        unsent: bool,
+        Tried { wait, unsent, last }: Tried,
         actions: &mut Vec<Action>,
     ) {
         let Held { job, class, .. } = failure;
@@ -229,9 +255,9 @@ impl Machine {
         let tries = self.tries.entry(job).or_default();
         tries.failed += u32::from(!unsent);
         let failed = tries.failed;
-        if failed >= attempts && !unsent {
+        if last || (failed >= attempts && !unsent) {
             // What is heard of the server next says whether it is this prompt's, or the beginning of an outage.
-            if attempts > 1 {
+            if failed >= attempts && attempts > 1 {
                 failure.message = format!("{} (attempt {attempts} of {attempts})", failure.message);
             }
             self.in_flight -= 1;

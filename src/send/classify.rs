@@ -4,8 +4,8 @@
 //! plain text or nothing. Where it is unsure, it fails the prompt and not the run, takes a request for billed, and retries.
 //!
 //! Three decisions that are not plain:
-//! - `x-should-retry: false` (the official clients obey it) makes a transient failure final for its prompt. A 429 for rate is not touched by it,
-//!   because its wait costs nothing. `x-should-retry: true` changes nothing: it does not make a wrong request right.
+//! - `x-should-retry: false` (the official clients obey it) makes a transient failure its prompt's last, unless the server fails others too. A 429
+//!   for rate is not touched by it, because its wait costs nothing. `x-should-retry: true` changes nothing: it does not make a wrong request right.
 //! - A 400 stops the run only where its code says that a parameter, the same in every request, is unknown to the model, and the parameter named
 //!   does not hold the prompt. Other wrong values may depend on the prompt (`max_tokens` too large beside this long one), so they fail one prompt.
 //! - A 403 stops the run, unless it is a moderation verdict or a firewall's page: those may be about one prompt's text.
@@ -60,6 +60,8 @@ pub enum Kind {
     Transient,
     /// Tried again like [`Kind::Transient`], but this try may have been worked on and billed.
     Unknown,
+    /// The server says that another try is of no use: it was the prompt's last one. In an outage it is nobody's.
+    Last,
 }
 
 /// What a run that cannot go on lacks.
@@ -171,7 +173,7 @@ fn failure(reply: &Reply, wall: DateTime<Utc>) -> Failure {
     if matches!(kind, Kind::Transient | Kind::Unknown)
         && reply.headers.get("x-should-retry").is_some_and(|value| value == "false")
     {
-        kind = Kind::Prompt;
+        kind = Kind::Last;
     }
     let reason = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
     // Tidied before the status is put in front, because a page is known by its beginning.
@@ -211,6 +213,7 @@ fn judge(status: u16, said: &Said, headers: &http::HeaderMap) -> Judged {
         529 => (Kind::Transient, class::OVERLOADED, Billed::No),
         _ if status >= 500 && said.is_any(OVERLOAD_CODES) => (Kind::Transient, class::OVERLOADED, Billed::No),
         503 => (Kind::Transient, class::OVERLOADED, Billed::Maybe),
+        _ if status >= 500 && said.is_too_long() => (Kind::Prompt, class::CONTEXT_LENGTH, Billed::No),
         502 | 520..=530 => (Kind::Transient, class::BAD_GATEWAY, Billed::Maybe),
         500..=599 => (Kind::Transient, class::SERVER_ERROR, Billed::Maybe),
         // 1xx is never a final response, and 2xx is judged elsewhere.
@@ -252,11 +255,11 @@ fn too_many(said: &Said, headers: &http::HeaderMap) -> Judged {
 }
 
 fn bad_request(said: &Said) -> Judged {
-    let (kind, class) = if said.is_any(&["context_length_exceeded"]) || said.says("maximum context length") {
+    let (kind, class) = if said.is_too_long() {
         (Kind::Prompt, class::CONTEXT_LENGTH)
     } else if said.is_any(FILTER_CODES) {
         (Kind::Prompt, class::CONTENT_FILTER)
-    } else if said.is_any(MODEL_CODES) {
+    } else if said.is_any(MODEL_CODES) || said.opens_with("invalid model name passed in model=") {
         (Kind::Run(RunStop::Model), class::MODEL_NOT_FOUND)
     } else if said.is_any(&["invalid_api_key"]) {
         (Kind::Run(RunStop::Key), class::BAD_KEY)

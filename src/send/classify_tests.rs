@@ -12,7 +12,7 @@ use super::reply::{Reply, TimeoutKind, TransportError};
 use super::{class, classify};
 use crate::model::{Api, Usage};
 
-use Kind::{Prompt, Run, Throttled, Transient, Unknown};
+use Kind::{Last, Prompt, Run, Throttled, Transient, Unknown};
 
 fn wall() -> DateTime<Utc> {
     "2026-11-22T12:00:00Z".parse().expect("a date")
@@ -416,6 +416,55 @@ fn odd_bodies_of_look_alikes() {
             "HTTP 403: an HTML page: Attention Required! | Cloudflare",
         ),
         (502, PAGE, Transient, "bad_gateway", "HTTP 502: an HTML page: 502 Bad Gateway"),
+        (
+            400,
+            r#"{"error":{"message":{"error":"/chat/completions: Invalid model name passed in model=x. Call `/v1/models` to view available models for your key."},"type":"None","param":"None","code":"400"}}"#,
+            Run(RunStop::Model),
+            "model_not_found",
+            r#"HTTP 400: {"error":"/chat/completions: Invalid model name passed in model=x. Call `/v1/models` to view available models for your key."}"#,
+        ),
+        (
+            400,
+            r#"{"error":{"message":"400: {'error': 'Invalid model name passed in model=Lite'}","type":"None","param":"None","code":400}}"#,
+            Run(RunStop::Model),
+            "model_not_found",
+            "HTTP 400: 400: {'error': 'Invalid model name passed in model=Lite'}",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"The following text of the prompt is not allowed here at all, for reasons of ours: Invalid model name passed in model=x"}}"#,
+            Prompt,
+            "bad_request",
+            "HTTP 400: The following text of the prompt is not allowed here at all, for reasons of ours: Invalid model name passed in model=x",
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":9412,"n_ctx":8192}}"#,
+            Prompt,
+            "context_length",
+            "HTTP 400: request (9412 tokens) exceeds the available context size (8192 tokens), try increasing it",
+        ),
+        (
+            500,
+            r#"{"error":{"code":500,"message":"the request exceeds the available context size","type":"exceed_context_size_error"}}"#,
+            Prompt,
+            "context_length",
+            "HTTP 500: the request exceeds the available context size",
+        ),
+        (
+            200,
+            r#"{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}"#,
+            Prompt,
+            "context_length",
+            "too long",
+        ),
+        (
+            400,
+            r#"{"error":{"message":"litellm.ContextWindowExceededError: litellm.BadRequestError: AnthropicError - prompt is too long: 209303 tokens > 200000 maximum","type":null,"param":null,"code":"400"}}"#,
+            Prompt,
+            "context_length",
+            "HTTP 400: litellm.ContextWindowExceededError: litellm.BadRequestError: AnthropicError - prompt is too long: 209303 tokens > 200000 maximum",
+        ),
         (500, r#"{"error":null}"#, Transient, "server_error", "HTTP 500: Internal Server Error"),
         (500, "{\"error\":{\"message\":\"cut", Transient, "server_error", "HTTP 500: {\"error\":{\"message\":\"cut"),
         (524, PAGE, Transient, "timeout", "HTTP 524: an HTML page: 502 Bad Gateway"),
@@ -482,7 +531,9 @@ fn headers_that_change_a_verdict() {
         reply.headers.insert(name, HeaderValue::from_static(value));
         failure_of(Api::Chat, &reply).kind
     };
-    assert_eq!(judged(500, "x-should-retry", "false"), Prompt);
+    assert_eq!(judged(500, "x-should-retry", "false"), Last);
+    assert_eq!(judged(409, "x-should-retry", "false"), Last);
+    assert_eq!(judged(401, "x-should-retry", "false"), Run(RunStop::Key));
     assert_eq!(judged(500, "x-should-retry", "true"), Transient);
     assert_eq!(judged(400, "x-should-retry", "true"), Prompt);
     assert_eq!(judged(429, "x-should-retry", "false"), Throttled);

@@ -6,6 +6,9 @@ use super::decode::decode;
 use super::{answer, message};
 use crate::model::Usage;
 
+/// Gateways put so much before another's words: a status, an exception's name, a route.
+const OPENING: usize = 64;
+
 /// The words of an error body, raw: [`message::tidy`] makes them fit to print.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
@@ -89,6 +92,19 @@ impl Said {
     /// Whether the message holds `words` (lower case).
     pub(super) fn says(&self, words: &str) -> bool {
         self.message.to_ascii_lowercase().contains(words)
+    }
+
+    /// Whether the message holds `words` (lower case) so near its beginning that they are not a prompt's, echoed.
+    pub(super) fn opens_with(&self, words: &str) -> bool {
+        let start: String = self.message.chars().take(OPENING + words.len()).collect();
+        start.to_ascii_lowercase().contains(words)
+    }
+
+    /// Whether the prompt is too long for the model's context window: by `OpenAI`'s code, llama.cpp's type, litellm's exception or vLLM's words.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_any(&["context_length_exceeded", "exceed_context_size_error"])
+            || self.says("contextwindowexceedederror")
+            || self.says("maximum context length")
     }
 
     /// Whether the message says that the model is missing: vLLM, Ollama and others have no code for it.

@@ -44,10 +44,21 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     failures: u32,
+    /// The server said that another try is of no use.
+    last: bool,
+    sent: u64,
     /// Not to be sent before.
     not_before: u64,
     answered: bool,
     ended: bool,
+}
+
+/// A refusal that would end the run, after good answers: what was sent since, and how often that was refused too.
+#[derive(Clone, Copy, Debug)]
+struct Stray {
+    since: u64,
+    open: u32,
+    refusals: u32,
 }
 
 /// Where the waiting machine stands, for law 2 and law 7.
@@ -85,6 +96,9 @@ pub(crate) struct Laws {
     announced: u64,
     quiet_since: Option<u64>,
     stopped: bool,
+    /// Something was answered in this run.
+    answered: bool,
+    stray: Option<Stray>,
     pub(crate) broken: Option<String>,
 }
 
@@ -108,6 +122,8 @@ impl Laws {
             announced: 0,
             quiet_since: None,
             stopped: false,
+            answered: false,
+            stray: None,
             broken: None,
         }
     }
@@ -215,7 +231,14 @@ impl Laws {
             // What it takes the server for is judged by how long the whole run takes.
             || matches!(
                 state.binds,
-                Some(WaitFor::ServerLimit(_) | WaitFor::FirstAnswers | WaitFor::Answers | WaitFor::Outage | WaitFor::Account)
+                Some(
+                    WaitFor::ServerLimit(_)
+                        | WaitFor::FirstAnswers
+                        | WaitFor::Answers
+                        | WaitFor::Outage
+                        | WaitFor::Account
+                        | WaitFor::Refused
+                )
             )
         {
             return;
@@ -253,6 +276,14 @@ impl Laws {
         });
         let stopped = self.stopped;
         self.demand(!stopped, "6 (a stop)", || format!("prompt {prompt} is sent at {now:?} after the stop"));
+        self.turns.entry(prompt).or_default().sent = now.mono.0;
+        if let Some(stray) = &mut self.stray {
+            stray.open += 1;
+            let alone = stray.open == 1;
+            self.demand(alone, "6 (the account is not hammered)", || {
+                format!("prompt {prompt} is sent at {now:?} beside the one that asks again")
+            });
+        }
         self.lost.remove(&prompt);
         let open = self.open.get(&prompt).copied();
         self.demand(open.is_some(), "1 (never over)", || format!("prompt {prompt} is sent without a reservation"));
@@ -268,18 +299,48 @@ impl Laws {
         self.demand(!stopped, "6 (a stop)", || format!("something is begun at {now:?} after the stop"));
     }
 
+    /// Law 6: what would end the run is asked again once, alone, if something had been answered before; it is no stray one the second time.
+    fn asked_again(&mut self, now: &Now, sent: u64, verdict: &Verdict) {
+        let kind = match verdict {
+            Verdict::Answer(_) => None,
+            Verdict::Failure(failure) => Some(failure.kind),
+        };
+        let refused = matches!(kind, Some(Kind::Run(stop)) if stop != RunStop::Quota);
+        match &mut self.stray {
+            None if refused && self.answered => {
+                self.stray = Some(Stray { since: now.mono.0, open: 0, refusals: 0 });
+            }
+            None => self.stopped |= refused,
+            Some(stray) if sent >= stray.since => {
+                stray.open = stray.open.saturating_sub(1);
+                stray.refusals += u32::from(refused);
+                let refusals = stray.refusals;
+                if matches!(kind, None | Some(Kind::Prompt)) {
+                    self.stray = None;
+                }
+                self.demand(refusals <= 2, "6 (the account is not hammered)", || {
+                    format!("the run goes on at {now:?} after {refusals} refusals")
+                });
+            }
+            Some(_) => {}
+        }
+        self.answered |= kind.is_none();
+    }
+
     pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict) {
+        let sent = self.turns.get(&prompt).map_or(0, |turn| turn.sent);
+        self.asked_again(now, sent, verdict);
         let turn = self.turns.entry(prompt).or_default();
         match verdict {
             Verdict::Answer(_) => turn.answered = true,
             Verdict::Failure(failure) => match failure.kind {
-                Kind::Run(RunStop::Quota) if !self.quota_stops => {}
-                Kind::Run(_) => self.stopped = true,
+                Kind::Run(stop) => self.stopped |= stop == RunStop::Quota && self.quota_stops,
                 Kind::Throttled => {
                     self.server_wait = self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
                 }
-                Kind::Transient | Kind::Unknown => {
+                Kind::Transient | Kind::Unknown | Kind::Last => {
                     turn.failures += 1;
+                    turn.last |= failure.kind == Kind::Last;
                     turn.not_before = now.mono.plus(failure.wait.unwrap_or_default()).0;
                 }
                 Kind::Prompt => turn.ended = true,
@@ -300,7 +361,7 @@ impl Laws {
                 let allowed = match class.as_str() {
                     "bad_request" => turn.ended,
                     "too_large" | "empty" => turn.failures == 0,
-                    _ => turn.failures >= self.attempts,
+                    _ => turn.failures >= self.attempts || turn.last,
                 };
                 self.demand(allowed, "6 (a throttle uses up no attempt)", || {
                     format!("prompt {prompt} fails for good as {class}: {turn:?}")
@@ -316,7 +377,7 @@ impl Laws {
 
     /// Whether the prompt has used up its attempts.
     pub(crate) fn is_last(&self, prompt: u64) -> bool {
-        self.turns.get(&prompt).is_some_and(|turn| turn.failures >= self.attempts)
+        self.turns.get(&prompt).is_some_and(|turn| turn.failures >= self.attempts || turn.last)
     }
 
     /// Takes a settlement into the books.
@@ -404,7 +465,7 @@ impl Laws {
         self.refused = None;
         (self.server_wait, self.pause, self.announced) = (0, 0, 0);
         self.quiet_since = None;
-        self.stopped = false;
+        (self.stopped, self.answered, self.stray) = (false, false, None);
     }
 
     /// Law 4: never torn, never lost.

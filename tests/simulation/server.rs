@@ -15,6 +15,9 @@ pub(crate) struct Manner {
     pub(crate) transient: f64,
     pub(crate) unknown: f64,
     pub(crate) fatal: f64,
+    /// Failures that are said to be of no use to try again, and refusals that would end a run if they were meant.
+    pub(crate) hopeless: f64,
+    pub(crate) stray: f64,
     pub(crate) malformed: f64,
     /// Answers without a usage.
     pub(crate) silent: f64,
@@ -140,6 +143,17 @@ impl Server {
                 hints: Vec::new(),
                 in_outage: false,
             };
+        }
+        let refusal = if falls(self.manner.hopeless) {
+            Some((Kind::Last, "server_error"))
+        } else if falls(self.manner.stray) {
+            Some((Kind::Run(RunStop::Key), "bad_key"))
+        } else {
+            None
+        };
+        if let Some((kind, class)) = refusal {
+            let verdict = failure(kind, class, None, Billed::No, None);
+            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
         }
         if falls(self.manner.fatal) {
             return Judgement {

@@ -126,6 +126,10 @@ fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manne
         silent: chance(0.3),
         ..Manner::default()
     };
+    if random.u8(..6) == 0 {
+        manner.hopeless = random.f64() * 0.2;
+        manner.stray = random.f64() * 0.05;
+    }
     if random.u8(..3) == 0 {
         manner.limiter = Some(limiter(random, limits));
         manner.counts = 0.5 + random.f64();

@@ -19,7 +19,7 @@ use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{
-    Action, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Place, Rules, Unwritten,
+    Action, Cause, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Place, Rules, Unwritten,
 };
 use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
@@ -57,6 +57,8 @@ pub(crate) struct Outcome {
     pub(crate) kept: usize,
     pub(crate) adopted: usize,
     pub(crate) stops: usize,
+    /// Refusals that were asked again, and were stray ones.
+    pub(crate) strays: usize,
     /// The share of the server's limit that was used, and requests that fell into its outage.
     pub(crate) utilisation: Option<f64>,
     pub(crate) in_outage: usize,
@@ -75,6 +77,7 @@ impl std::ops::AddAssign for Outcome {
         self.kept += other.kept;
         self.adopted += other.adopted;
         self.stops += other.stops;
+        self.strays += other.strays;
     }
 }
 
@@ -481,6 +484,7 @@ impl World {
             Event::Throttled { .. } => self.outcome.throttled += 1,
             Event::Waiting { .. } => self.outcome.waits += 1,
             Event::Stopping { .. } => self.outcome.stops += 1,
+            Event::Resumed { cause: Cause::Refused } => self.outcome.strays += 1,
             _ => {}
         }
     }
