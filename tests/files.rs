@@ -111,7 +111,8 @@ fn a_link_in_place_of_an_own_file_harms_nothing_outside() {
         &[".promptmill/usage.db-wal", ".promptmill/usage.db-shm", ".promptmill/usage.db-journal"],
     ];
     for group in groups {
-        for target in &targets {
+        // A database makes its tables in an empty file; to the others it is a text.
+        for target in targets.iter().filter(|target| group == groups[3] || !target.ends_with("empty")) {
             let workspace = Workspace::with_prompts(2);
             // What fails replaces an answer, which is moved aside.
             workspace.write("prompts/1_prompt.txt", b"\xff");
@@ -124,7 +125,9 @@ fn a_link_in_place_of_an_own_file_harms_nothing_outside() {
             }
             for more in [[].as_slice(), &["--force", "--reset-usage"]] {
                 let ended = workspace.run(&[["--offline"].as_slice(), more].concat());
-                if group == groups[0] {
+                if group == groups[1] {
+                    assert_eq!(ended.code, Some(1), "{}: {ended:#?}", target.display());
+                } else if group == groups[0] {
                     assert_eq!(ended.code, Some(1), "{ended:#?}");
                     assert!(workspace.read("outputs/.promptmill.lock").starts_with("process "));
                 } else if group == groups[2] && target.ends_with("nothing") {

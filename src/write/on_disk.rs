@@ -29,7 +29,12 @@ pub fn list(folder: &Path) -> Result<HashMap<PromptId, u64>, OutputsError> {
     for entry in entries {
         let entry = entry.map_err(&unusable)?;
         if let Some(id) = entry.file_name().to_str().and_then(id_of) {
-            let metadata = fs::metadata(entry.path()).map_err(&unusable)?;
+            let metadata = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                // A link that leads nowhere, or a file that was taken away just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(unusable(error)),
+            };
             if metadata.is_file() && metadata.len() > 0 {
                 outputs.insert(id, metadata.len());
             }
