@@ -1,6 +1,6 @@
 //! Files that are whole or absent: written beside their place, flushed, then renamed.
 //!
-//! The only writer of outputs and of `usage.md`.
+//! The only writer of outputs, of `usage.md` and of the user's consents.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -43,10 +43,16 @@ pub struct Prepared {
 impl Prepared {
     /// Writes `contents` beside `path` and flushes it to the disk. Dies here: a temporary file is left, `path` is as it was.
     pub fn new(path: &Path, contents: &[u8]) -> io::Result<Self> {
+        Self::with_mode(path, contents, 0o666)
+    }
+
+    fn with_mode(path: &Path, contents: &[u8], mode: u32) -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PREFIX).suffix(SUFFIX);
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+        #[cfg(not(unix))]
+        let _ = mode;
         let mut file = builder.tempfile_in(folder_of(path)).map_err(plain)?;
         file.write_all(contents).map_err(plain)?;
         file.as_file().sync_all()?;
@@ -77,6 +83,28 @@ fn plain(error: io::Error) -> io::Error {
 /// Writes the whole of `contents` to `path`, or leaves `path` as it was.
 pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     Prepared::new(path, contents)?.place(path)
+}
+
+/// The same for a file that its owner alone may read. A link at `path` is replaced, and what it leads to stays.
+pub fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    Prepared::with_mode(path, contents, 0o600)?.place(path)
+}
+
+/// Makes a folder that its owner alone may look into, where there is none.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    // What lies above it is not ours alone.
+    folder.parent().map_or(Ok(()), fs::create_dir_all)?;
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        made => made,
+    }
 }
 
 /// Makes the renames in `folder` survive a power cut.

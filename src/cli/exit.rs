@@ -1,7 +1,9 @@
 //! Exit codes, which are part of the contract, and the errors that end a command before anything is sent.
 
+use super::consent::ConsentError;
 use super::deadline::DeadlineError;
 use crate::config::ConfigError;
+use crate::config::consent::Question;
 use crate::model::Signal;
 use crate::plan::OverBatch;
 use crate::record::{StoreError, UsageFileError};
@@ -96,6 +98,15 @@ pub enum Failure {
         /// Where it is wanted.
         base_url: String,
     },
+    /// A secret from outside the folder, and a server that a file in it names.
+    #[error(
+        "{0}: that needs your consent, and nothing was sent. To consent: --base-url {base_url}",
+        base_url = .0.base_url
+    )]
+    NoConsent(Box<Question>),
+    /// The consents that were given before.
+    #[error(transparent)]
+    Consent(#[from] ConsentError),
     /// The prompts folder.
     #[error(transparent)]
     Scan(#[from] ScanError),

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod close;
+mod consent;
 mod deadline;
 pub mod exit;
 mod limits;

@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use super::Failure;
 use super::args::SettingsArgs;
 use crate::clock::Clock;
+use crate::config::consent::Question;
 use crate::config::{Environment, Loaded, Settings, load, needs_key};
 use crate::count::{LARGEST_WINDOW, Tokenizer, context_window};
 use crate::model::Secret;
@@ -29,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) settings: Settings,
     pub(super) key: Option<Secret>,
     pub(super) warnings: Vec<String>,
+    /// What has to be asked before anything is sent.
+    pub(super) question: Option<Question>,
     /// Whether the stand-in answers.
     pub(super) rehearsal: bool,
 }
@@ -38,13 +41,16 @@ impl Prepared {
     pub(super) fn load(from: &SettingsArgs, offline: bool, environment: &Environment) -> Result<Self, Failure> {
         let loaded = load(&from.settings, from.config.as_deref(), Path::new("."), environment)?;
         attempt::check(&loaded.settings.template)?;
-        let Loaded { mut settings, key, warnings, .. } = loaded;
+        // The stand-in is shown no secret.
+        let question = loaded.question().filter(|_| !offline);
+        let of_address = if offline { Vec::new() } else { loaded.address_warnings() };
+        let Loaded { mut settings, key, mut warnings, .. } = loaded;
+        warnings.extend(of_address);
         if offline {
-            // The stand-in is shown no secret.
             settings.headers.clear();
         }
         let key = key.map(|(key, _)| key).filter(|_| !offline && !settings.headers.contains_key(AUTHORIZATION));
-        Ok(Self { settings, key, warnings, rehearsal: offline })
+        Ok(Self { settings, key, warnings, question, rehearsal: offline })
     }
 
     /// What the server knows us by: the key, or a header that stands for one.

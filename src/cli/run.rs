@@ -11,7 +11,7 @@ use super::deadline::ends_at;
 use super::prepare::Prepared;
 use super::process::{open_files, signals, start_log};
 use super::watch::Watcher;
-use super::{Exit, Failure};
+use super::{Exit, Failure, consent};
 use crate::admit::server::ServerLimits;
 use crate::clock::{Clock, Mono};
 use crate::config::{self, Environment, needs_key};
@@ -56,7 +56,8 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
         latest: None,
         warned: Vec::new(),
     };
-    let result = Run { args, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
+    let result =
+        Run { args, environment, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
     watcher.terminal.end();
     result
 }
@@ -64,6 +65,7 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
 /// One run, with what its steps share.
 pub(super) struct Run<'a> {
     pub(super) args: &'a RunArgs,
+    pub(super) environment: &'a Environment,
     pub(super) prepared: &'a mut Prepared,
     pub(super) clock: Clock,
     pub(super) started: Mono,
@@ -83,6 +85,8 @@ impl Run<'_> {
             && needs_key(&self.prepared.settings.base_url)
         {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
+        } else if let Some(question) = &self.prepared.question {
+            consent::obtain(question, self.environment)?;
         }
         self.warm_tokenizer(&scan.prompts);
         let now = self.clock.now();

@@ -22,6 +22,21 @@ pub enum KeyOrigin {
     Environment,
     /// In this file.
     File(PathBuf),
+    /// In a file outside the folder, to which a link in it leads.
+    Elsewhere {
+        /// The link.
+        file: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+}
+
+impl KeyOrigin {
+    /// Whether the key is not the folder's own.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
 }
 
 impl fmt::Display for KeyOrigin {
@@ -29,6 +44,7 @@ impl fmt::Display for KeyOrigin {
         match self {
             Self::Environment => write!(f, "the environment variable {KEY_VARIABLE}"),
             Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Elsewhere { file, target } => write!(f, "`{}`, a link to `{}`", file.display(), target.display()),
         }
     }
 }

@@ -7,8 +7,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use reqwest::Url;
+
 use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_text};
 use super::args::SettingArgs;
+use super::consent::{Question, question};
 use super::error::ConfigError;
 use super::file::file_layer;
 use super::headers;
@@ -28,12 +33,18 @@ pub const SETTINGS_FILE: &str = "promptmill.toml";
 /// The file that may hold the model's name.
 pub const MODEL_FILE: &str = "gpt_model_type.txt";
 
+/// Hosts whose API begins at the root.
+const BARE: [&str; 3] = ["api.deepseek.com", "api.perplexity.ai", "models.inference.ai.azure.com"];
+
 /// The most bytes of a settings file,
 const SETTINGS_MOST: u64 = 1_000_000;
 /// of the model's file or one of the key's,
 const WORD_MOST: u64 = 64_000;
 /// and of the system message's, which goes with every request.
 const SYSTEM_MOST: u64 = 16_000_000;
+
+/// The variables that name the folder of the user's configuration, and the one that it lies in otherwise.
+const HOMES: [&str; 2] = ["XDG_CONFIG_HOME", "HOME"];
 
 /// The environment variables that settings are read from, gathered once.
 #[derive(Clone, Default)]
@@ -51,7 +62,17 @@ impl<K: Into<String>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     /// Keeps the variables that are ours to read and drops the others.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self(variables.filter(|(name, _)| is_ours(name)).collect())
+        Self(variables.filter(|(name, _)| is_ours(name) || HOMES.contains(&name.as_str())).collect())
+    }
+}
+
+impl Environment {
+    /// The folder of the user's configuration; `None` where nothing says where that is. Relative paths do not count, as the XDG specification has it.
+    #[must_use]
+    pub fn config_home(&self) -> Option<PathBuf> {
+        let absolute = |name| self.0.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let [of_config, of_user] = HOMES;
+        absolute(of_config).or_else(|| Some(absolute(of_user)?.join(".config")))
     }
 }
 
@@ -73,6 +94,37 @@ pub struct Loaded {
     pub account: Vec<(&'static str, String, Origin)>,
     /// Sentences for the person, none of which stops the run.
     pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// What has to be asked before anything is sent.
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        let Settings { base_url, headers, .. } = &self.settings;
+        let has_secrets = headers.values().any(HeaderValue::is_sensitive);
+        let key = self.key.as_ref().filter(|_| !headers.contains_key(AUTHORIZATION)).map(|(_, origin)| origin);
+        let headers = has_secrets.then(|| self.settings.origin("http.headers"));
+        question(base_url, self.settings.origin("base_url"), key, headers)
+    }
+
+    /// What a person should know of the address before something is sent there.
+    #[must_use]
+    pub fn address_warnings(&self) -> Vec<String> {
+        let Settings { base_url, headers, .. } = &self.settings;
+        let secret = self.key.is_some() || headers.values().any(HeaderValue::is_sensitive);
+        let is_open = base_url.to_lowercase().starts_with("http://") && needs_key(base_url);
+        let open = (secret && is_open)
+            .then(|| format!("{base_url} is not encrypted: the API key can be read on its way; use https://"));
+        let bare =
+            lacks_path(base_url).then(|| format!("{base_url} has no path: most servers want one, as in {base_url}/v1"));
+        open.into_iter().chain(bare).collect()
+    }
+}
+
+/// Whether an address ends where most servers have a version.
+fn lacks_path(base_url: &str) -> bool {
+    let bare = |url: Url| matches!(url.path(), "" | "/") && url.host_str().is_some_and(|host| !BARE.contains(&host));
+    Url::parse(base_url).is_ok_and(bare)
 }
 
 /// Loads the settings: flags, then `PROMPTMILL_*`, `OPENAI_MODEL` and `OPENAI_BASE_URL`, then the same of `.env`, the settings file,
@@ -101,10 +153,6 @@ pub fn load(
     warnings.extend(dotenv.of_scripts(settings.origin("model")));
     let account = account(&variables, &dotenv, &mut settings)?;
     let key = find_key(dir, &variables, &dotenv, &mut warnings)?;
-    if key.is_some() && settings.base_url.to_lowercase().starts_with("http://") && needs_key(&settings.base_url) {
-        warnings
-            .push(format!("{} is not encrypted: the API key can be read on its way; use https://", settings.base_url));
-    }
     Ok(Loaded { settings, key, account, warnings })
 }
 
@@ -195,13 +243,21 @@ fn find_key(
             read_text(&path, WORD_MOST, String::new)?
         };
         let Some(text) = text else { continue };
-        let origin = KeyOrigin::File(path.clone());
+        let origin = key_origin(dir, &path);
         if let Some(key) = from_text(&text, &origin)? {
             warnings.extend(readable_by_others(&path));
             return Ok(Some((key, origin)));
         }
     }
     Ok(None)
+}
+
+/// A link may have come with the folder, and lead to a key that is not the folder's.
+fn key_origin(dir: &Path, path: &Path) -> KeyOrigin {
+    match (fs::canonicalize(dir), fs::canonicalize(path)) {
+        (Ok(dir), Ok(target)) if !target.starts_with(&dir) => KeyOrigin::Elsewhere { file: path.to_owned(), target },
+        _ => KeyOrigin::File(path.to_owned()),
+    }
 }
 
 /// A warning where the mode of the key's file lets others read or change it.

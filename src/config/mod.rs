@@ -6,6 +6,7 @@
 
 pub mod api_key;
 pub mod args;
+pub mod consent;
 pub mod dotenv;
 mod error;
 pub mod file;

@@ -164,6 +164,9 @@ fn values_of_the_wrong_form_name_origin_key_and_what_is_right() {
         ("base_url", "https://", "such as `https://"),
         ("base_url", "http://a.test:99999", "invalid port"),
         ("base_url", "https://a.test/v1?x=1", "no `?`"),
+        ("base_url", "https://a.test/v1/chat/completions", "write `https://a.test/v1`"),
+        ("base_url", "https://a.test/v1/responses/", "write `https://a.test/v1`"),
+        ("base_url", "https://a.test/\u{7}v1", "such as `https://"),
         ("prompts", "", "path"),
         ("range", "9-3", "9 is after 3"),
         ("only", "x", "not a number"),
@@ -477,7 +480,69 @@ fn an_open_key_file_is_a_warning() {
 fn a_key_on_an_open_line_is_a_warning() {
     for (url, count) in [("http://a.test/v1", 1), ("http://127.0.0.1:1/v1", 0), ("https://a.test/v1", 0)] {
         let loaded = load_in(&folder(&[]), &[("base_url", url)], &[("OPENAI_API_KEY", SECRET)]).expect(url);
-        assert_eq!(loaded.warnings.len(), count, "{url}");
+        assert_eq!(loaded.address_warnings().len(), count, "{url}");
+    }
+}
+
+#[test]
+fn an_address_without_a_path_is_a_warning() {
+    for (url, count) in [
+        ("https://gw.test", 1),
+        ("http://localhost:8080/", 1),
+        ("https://api.openai.com", 1),
+        ("https://gw.test/v1", 0),
+        ("https://gw.test/openai/deployments/x", 0),
+        ("https://api.deepseek.com", 0),
+    ] {
+        let warnings = load_in(&folder(&[]), &[("base_url", url)], &[]).expect(url).address_warnings();
+        assert_eq!(warnings.len(), count, "{url}: {warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("/v1")), "{warnings:?}");
+    }
+}
+
+#[test]
+fn consent_is_asked_for_the_secret_that_is_sent() {
+    let toml = "base_url = 'https://gw.test/v1'";
+    let outside = [("OPENAI_API_KEY", SECRET)];
+    let dir = folder(&[("promptmill.toml", toml)]);
+    let question = load_in(&dir, &[], &outside).expect("settings").question().expect("a question");
+    assert_eq!(question.named_by, Origin::File(dir.path().join("promptmill.toml"), 1));
+    assert!(load_in(&dir, &[("base_url", "https://gw.test/v1")], &outside).expect("settings").question().is_none());
+    assert!(load_in(&dir, &[], &[]).expect("settings").question().is_none());
+    let dotenv = folder(&[(".env", "OPENAI_BASE_URL=https://gw.test/v1\nOPENAI_API_KEY=sk-own\n")]);
+    assert!(load_in(&dotenv, &[], &[]).expect("settings").question().is_none());
+    assert!(load_in(&dotenv, &[], &outside).expect("settings").question().is_some());
+    let variable = [("PROMPTMILL_BASE_URL", "https://gw.test/v1"), outside[0]];
+    assert!(load_in(&dotenv, &[], &variable).expect("settings").question().is_none());
+    // The folder's own header is sent in the key's place.
+    let header = format!("{toml}\n[http.headers]\nAuthorization = 'Bearer own-secret'");
+    assert!(load_in(&folder(&[("promptmill.toml", &header)]), &[], &outside).expect("settings").question().is_none());
+}
+
+/// A link that came with the folder leads to a key that is not the folder's.
+#[cfg(unix)]
+#[test]
+fn a_key_behind_a_link_out_of_the_folder_is_from_outside() {
+    let home = folder(&[(".openai_key", SECRET)]);
+    let dir = folder(&[("promptmill.toml", "base_url = 'https://gw.test/v1'"), ("key", "sk-own")]);
+    let link = dir.path().join("api_key.txt");
+    std::os::unix::fs::symlink(home.path().join(".openai_key"), &link).expect("a link");
+    let loaded = load_in(&dir, &[], &[]).expect("settings");
+    assert!(matches!(loaded.key, Some((_, KeyOrigin::Elsewhere { .. }))) && loaded.question().is_some(), "{loaded:?}");
+    fs::remove_file(&link).expect("removed");
+    std::os::unix::fs::symlink("key", &link).expect("a link");
+    let loaded = load_in(&dir, &[], &[]).expect("settings");
+    assert!(matches!(loaded.key, Some((_, KeyOrigin::File(_)))) && loaded.question().is_none(), "{loaded:?}");
+}
+
+#[test]
+fn the_users_configuration_lies_where_xdg_says() {
+    for (variables, expected) in [
+        (&[("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")][..], Some("/x")),
+        (&[("XDG_CONFIG_HOME", "relative"), ("HOME", "/h")], Some("/h/.config")),
+        (&[("XDG_CONFIG_HOME", "")], None),
+    ] {
+        assert_eq!(env(variables).config_home().as_deref(), expected.map(Path::new));
     }
 }
 

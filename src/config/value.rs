@@ -221,6 +221,9 @@ pub fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&RawValue) -> Parsed<T>
     }
 }
 
+/// The endpoints' paths, which are often pasted with the address.
+const ENDPOINTS: [&str; 3] = ["/chat/completions", "/responses", "/completions"];
+
 /// An `http` or `https` address with a host, its trailing slash dropped.
 pub fn base_url(raw: &RawValue) -> Parsed<String> {
     const RIGHT: &str = "write an address such as `https://api.openai.com/v1` or `http://localhost:8080/v1`";
@@ -237,7 +240,14 @@ pub fn base_url(raw: &RawValue) -> Parsed<String> {
     if text.contains(['?', '#']) {
         return Err(format!("paths are put behind the address, so it has no `?` and no `#`; {RIGHT}"));
     }
-    Ok(text.trim_end_matches('/').to_owned())
+    if text.contains(char::is_control) {
+        return Err(RIGHT.to_owned());
+    }
+    let text = text.trim_end_matches('/');
+    if let Some((endpoint, base)) = ENDPOINTS.iter().find_map(|path| Some((path, text.strip_suffix(path)?))) {
+        return Err(format!("`{endpoint}` is put behind it by itself; write `{base}`"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Members for the request's body: a TOML table, or a JSON object as text; empty text is no member.

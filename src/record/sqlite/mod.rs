@@ -25,6 +25,7 @@ use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Sto
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::admit::limits::Limits;
 use crate::atomic::folder_of;
+use crate::atomic::make_private_folder;
 use crate::clock::{Mono, Now, Quarter, nanos};
 
 /// The embedded store.
@@ -53,7 +54,7 @@ impl SqliteStore {
     pub fn open(ledger_file: &Path, limits: Limits, boot: String, now: &Now) -> Result<Self, StoreError> {
         let path = state_file(ledger_file);
         let folder = folder_of(&path);
-        private::make_folder(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+        make_private_folder(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         schema::is_there(&path)?;
         for path in [folder, &path] {
             // The mode is a person's wish, also where the system would let us (as root).

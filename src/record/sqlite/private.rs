@@ -7,23 +7,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Makes the state's folder where there is none.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    // What lies above it is not ours alone.
-    folder.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
-        // Another process was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
-        made => made,
-    }
-}
-
 /// Takes the state's folder and files from everybody but their owner, those of an older version too, and makes the file where there is none:
 /// `SQLite` gives its logs the mode of the file beside them.
 pub(super) fn tighten(folder: &Path, file: &Path) {
