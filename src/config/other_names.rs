@@ -50,9 +50,9 @@ pub fn meant(name: &str) -> Option<Meant> {
         return Some(Meant::Setting(setting));
     }
     match name.as_str() {
-        "batch-size" => Some(Meant::Nothing("there is no setting for it yet: each prompt file is one request")),
+        "batch-size" => Some(Meant::Nothing("it has no setting yet, and each prompt file is one request")),
         "max-batches" => Some(Meant::Nothing(
-            "batches always go one after the other; `limits.split` allows more than one, and `limits.tokens_per_batch` is the size of each",
+            "batches always go one after the other, `limits.split` allows more than one, and `limits.tokens_per_batch` is the size of each",
         )),
         "k" => Some(Meant::ApiKey),
         name if is_key_like(name) => Some(Meant::ApiKey),

@@ -415,7 +415,7 @@ fn names_in_dotenv_that_scripts_read_get_a_tip() {
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     for parts in [
         ["MODEL (", ".env:1", "OPENAI_MODEL"],
-        ["BATCH_SIZE (", ".env:2", "no setting for it yet"],
+        ["BATCH_SIZE (", ".env:2", "no setting yet"],
         ["MAX_BATCHES (", ".env:3", "`limits.split`"],
         ["PROMPTMILL_RPM (", ".env:5", "PROMPTMILL_REQUESTS_PER_MINUTE"],
     ] {
