@@ -1,5 +1,6 @@
 //! What is said of a run: one stream of events, and those who show it.
 
+mod cadence;
 pub mod event;
 pub mod learned;
 pub mod summary;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::cadence::Cadence;
 use super::event::{Binds, Event, WaitFor};
 use super::format::{count, one_line, span};
 use super::summary::Progress;
@@ -16,8 +17,6 @@ use crate::admit::limits::Limits;
 use crate::clock::{Clock, Mono};
 use crate::run::Cause;
 
-/// Between two lines of progress where there is no bar.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 /// A shorter wait for a limit is a pace,
 const SHORT: Duration = Duration::from_secs(1);
 /// which holds as long as such a wait was seen so short a time ago.
@@ -40,7 +39,7 @@ pub struct Terminal {
     limits: Limits,
     clock: Clock,
     started: Mono,
-    next_line: Mono,
+    cadence: Cadence,
     used: Option<Used>,
     pace: Option<Pace>,
     told: Said,
@@ -59,8 +58,8 @@ impl Terminal {
             bar.set_style(style);
             bar
         });
-        let next_line = started.plus(LINE_EVERY);
-        Self { verbosity, bar, limits, clock, started, next_line, used: None, pace: None, told: Said::default() }
+        let cadence = Cadence::new(started);
+        Self { verbosity, bar, limits, clock, started, cadence, used: None, pace: None, told: Said::default() }
     }
 
     /// Says something that is worth a line.
@@ -88,16 +87,15 @@ impl Terminal {
         let now = self.clock.now();
         // Asked for at every tick: a pace is what was seen a moment ago.
         let (binds, foreseen) = binding(progress.binds, &mut self.pace, &self.limits, (now.mono, now.wall));
-        let due = now.mono >= self.next_line;
         let tally = progress.tally;
+        let ended = tally.done + tally.failed;
         if let Some(bar) = &self.bar {
             bar.set_length(progress.jobs as u64);
-            bar.set_position((tally.done + tally.failed) as u64);
+            bar.set_position(ended as u64);
             bar.set_message(one_line(&self.status(progress, binds, foreseen, now.mono)).into_owned());
-        } else if self.verbosity >= Verbosity::Normal && due {
-            self.next_line = now.mono.plus(LINE_EVERY);
+        } else if self.verbosity >= Verbosity::Normal && self.cadence.is_due(now.mono, ended) {
             let status = self.status(progress, binds, foreseen, now.mono);
-            tell(&format!("{}/{} {status}", tally.done + tally.failed, progress.jobs));
+            tell(&format!("{ended}/{} {status}", progress.jobs));
         }
     }
 
