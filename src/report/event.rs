@@ -158,17 +158,6 @@ pub enum Event {
         /// What is over.
         cause: Cause,
     },
-    /// The number of requests in flight binds, and not a limit; told once.
-    ConcurrencyBinds {
-        /// How many are in flight.
-        concurrency: usize,
-        /// Whether that was found by itself.
-        automatic: bool,
-        /// How many the limits would let be in flight.
-        needed: usize,
-        /// Mean seconds of an answer.
-        latency_seconds: f64,
-    },
     /// Less than a tenth of a limit that is set is left; told once for each.
     LimitNearlyUsed {
         /// The limit.
@@ -233,7 +222,6 @@ impl Event {
             | Self::NearlyUsed { .. }
             | Self::Paused { .. }
             | Self::Resumed { .. }
-            | Self::ConcurrencyBinds { .. }
             | Self::Waiting { .. }
             | Self::Stopping { .. }
             | Self::Abandoned { .. } => true,
@@ -350,7 +338,6 @@ mod tests {
             Event::NearlyUsed { limit, left: 3 },
             Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
             Event::Resumed { cause: Cause::Outage },
-            Event::ConcurrencyBinds { concurrency: 4, automatic: false, needed: 9, latency_seconds: 1.5 },
             Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2, signal: Some(Signal::Interrupt) },
             Event::Abandoned { in_flight: 2, tokens: 1_054 },
         ];

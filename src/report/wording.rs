@@ -96,17 +96,6 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             (Verbosity::Quiet, line)
         }
         Event::Resumed { cause } => (Verbosity::Quiet, resumed(*cause).to_owned()),
-        Event::ConcurrencyBinds { concurrency, automatic, needed, latency_seconds } => {
-            let which = if *automatic { "the most that are opened by themselves" } else { "as set" };
-            let line = format!(
-                "the number of requests in flight binds, not a limit: {} are ({which}), answers take {}, and the limits have \
-                 room for {} (--concurrency {needed})",
-                count(*concurrency as u64),
-                seconds_span(*latency_seconds),
-                count(*needed as u64)
-            );
-            (Verbosity::Normal, line)
-        }
         Event::LimitNearlyUsed { limit, used, most } => {
             // A minute's limit is there to be used; a day's is gone until midnight.
             let from = if limit.is_daily() { Verbosity::Quiet } else { Verbosity::Normal };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaker::{Cause, Gate};
 use super::machine::{Active, Machine, to_index};
-use super::{Action, Concurrency, Doom, Ending, Job, JobIndex, Place};
+use super::{Action, Doom, Ending, Job, JobIndex, Place};
 use crate::admit::ledger::{Amount, Wait};
 use crate::admit::server::{Charge, Sustained};
 use crate::clock::{Mono, Now};
@@ -76,7 +76,6 @@ impl Machine {
             self.settled_since = false;
         } else if room == 0 {
             self.binds = Some(Binds { what: WaitFor::Answers, until: None });
-            self.tell_concurrency(at_once, through, actions);
         } else if soft == Some(0) {
             self.next_try = self.soft_start.next();
             self.binds = Some(Binds { what: WaitFor::FirstAnswers, until: self.next_try });
@@ -126,25 +125,6 @@ impl Machine {
         let own = [of(limits.tokens_per_minute, tokens), of(limits.requests_per_minute, 1)];
         let mean = Charge::request(self.mean_input_tokens, self.rules.max_output_tokens);
         own.into_iter().flatten().chain(self.server.sustained(mean, now)).reduce(Sustained::min)
-    }
-
-    /// Says once when the number of requests in flight, and not a limit, is what binds.
-    fn tell_concurrency(&mut self, at_once: usize, through: Option<Sustained>, actions: &mut Vec<Action>) {
-        let (Some(latency), Some(through)) = (self.in_flight_bound.latency(), through) else { return };
-        let needed = through.per_second * latency.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
-        let binds = needed > at_once as f64 && at_once == self.rules.concurrency.most();
-        if binds && !self.concurrency_told {
-            self.concurrency_told = true;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 0, and saturating")]
-            let needed = needed.ceil() as usize;
-            actions.push(Action::Say(Event::ConcurrencyBinds {
-                concurrency: at_once,
-                automatic: matches!(self.rules.concurrency, Concurrency::Auto(_)),
-                needed,
-                latency_seconds: latency.as_secs_f64(),
-            }));
-        }
     }
 
     pub(super) fn has_ready(&mut self) -> bool {

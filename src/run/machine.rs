@@ -63,7 +63,6 @@ pub struct Machine {
     /// What keeps the next request back.
     pub(super) binds: Option<Binds>,
     pub(super) told: Option<Told>,
-    pub(super) concurrency_told: bool,
     pub(super) mean_input_tokens: u64,
 
     pub(super) batch: u32,
@@ -151,7 +150,6 @@ impl Machine {
             next_try: None,
             binds: None,
             told: None,
-            concurrency_told: false,
             batch: 0,
             open_in_batch,
             open,

@@ -193,7 +193,7 @@ impl Machine {
             Kind::Run(stop) => {
                 self.again(job, settled, class, now.mono);
                 // What comes after good answers may be a stray one, of a server among several.
-                let stray = self.in_flight_bound.latency().is_some() && stop != RunStop::Quota;
+                let stray = self.in_flight_bound.has_answers() && stop != RunStop::Quota;
                 let random = self.random.f64();
                 let refused = if stray { self.breaker.refused(job, now.mono, random) } else { Refused::Again };
                 match refused {
