@@ -61,6 +61,7 @@ mod tests {
         others.push(of(&RequestTemplate { system: Some(String::new()), ..template.clone() }, false, "hello"));
         others.push(of(&RequestTemplate { temperature: Some(0.5), ..template.clone() }, false, "hello"));
         others.push(of(&RequestTemplate { max_output_tokens: Some(16), ..template.clone() }, false, "hello"));
+        others.push(of(&RequestTemplate { reasoning_effort: Some("low".into()), ..template.clone() }, false, "hello"));
         let mut extra = template.clone();
         extra.extra.insert("seed".into(), 1.into());
         others.push(of(&extra, false, "hello"));

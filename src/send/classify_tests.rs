@@ -592,6 +592,67 @@ fn classes_are_distinct_words_with_a_sentence_each() {
     }
 }
 
+/// What a code means, whatever the error's type and words are, in each way in which servers wrap it.
+#[test]
+fn every_code_with_a_meaning_of_its_own() {
+    // codes, statuses under which they come -> kind, class
+    let table: &[(&[&str], &[u16], Kind, &str)] = &[
+        (
+            &[
+                "insufficient_quota",
+                "credit_balance_exhausted",
+                "organization_spend_limit_exceeded",
+                "project_spend_limit_exceeded",
+                "organization_usage_limit_exceeded",
+                "billing_hard_limit_reached",
+                "billing_not_active",
+            ],
+            &[400, 403, 429, 500, 503],
+            Run(RunStop::Quota),
+            "quota",
+        ),
+        (
+            &["model_not_found", "model_not_available", "model_decommissioned", "DeploymentNotFound"],
+            &[400, 404],
+            Run(RunStop::Model),
+            "model_not_found",
+        ),
+        (
+            &["content_filter", "content_policy_violation", "invalid_prompt", "bio_policy", "cyber_policy"],
+            &[400, 403],
+            Prompt,
+            "content_filter",
+        ),
+        (
+            &["unsupported_parameter", "unsupported_value", "unknown_parameter"],
+            &[400],
+            Run(RunStop::Request),
+            "bad_parameter",
+        ),
+        (&["context_length_exceeded"], &[400], Prompt, "context_length"),
+        (&["invalid_api_key"], &[400, 401], Run(RunStop::Key), "bad_key"),
+        (&["slow_down"], &[429], Throttled, "slow_down"),
+        (&["resource_unavailable", "server_is_overloaded", "overloaded_error"], &[429], Throttled, "overloaded"),
+        (
+            &["resource_unavailable", "server_is_overloaded", "overloaded_error"],
+            &[500, 503, 529],
+            Transient,
+            "overloaded",
+        ),
+    ];
+    for (codes, statuses, kind, class) in table {
+        for (code, status) in codes.iter().flat_map(|code| statuses.iter().map(move |status| (code, *status))) {
+            for api in [Api::Chat, Api::Responses] {
+                let error = json!({ "message": "m", "type": null, "param": null, "code": code });
+                for body in [json!({ "error": error }), error.clone(), json!([{ "error": error }])] {
+                    let got = failure_of(api, &reply(status, body.to_string()));
+                    assert_eq!((got.kind, got.class, got.billed), (*kind, *class, Billed::No), "{status} {body}");
+                }
+            }
+        }
+    }
+}
+
 /// Bodies that look enough like real ones to get past the parser.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![

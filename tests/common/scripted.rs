@@ -24,7 +24,14 @@ struct Shared {
 
 impl Scripted {
     pub(crate) fn start(script: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_on(TcpListener::bind("127.0.0.1:0").expect("a free port"), script)
+    }
+
+    /// The same at the address of `listener`.
+    pub(crate) fn start_on(
+        listener: TcpListener,
+        script: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             script: Box::new(script),
