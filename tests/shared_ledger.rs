@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Ended, Workspace, always, assert_within, billed, serve, until};
+use common::{Ended, Workspace, always, assert_within, billed, in_flight_at_the_kill, serve, until};
 use promptmill::standin::{FaultKind, Options};
 
 #[test]
@@ -50,4 +50,27 @@ fn a_second_run_in_one_folder_is_told_who_holds_it() {
     server.set_options(Options::default());
     workspace.run_against(&server, &[]).assert_ended(0, [3, 0, 0, 0]);
     workspace.assert_answered(1..=3);
+}
+
+#[test]
+fn a_run_that_starts_beside_another_forgets_nothing_that_the_other_has_in_flight() {
+    let server = serve(Options { faults: always(FaultKind::Hang), ..Options::default() });
+    let (first, second) = (Workspace::with_prompts(3), Workspace::with_prompts(2));
+    let ledger = first.path("usage.md");
+    let ledger = ["--ledger", ledger.to_str().expect("a path")];
+    let mut child = first.command_against(&server, &ledger).spawn().expect("started");
+    until("the first run's requests", || server.log().len() == 3);
+    server.set_options(Options::default());
+    second.run_against(&server, &ledger).assert_ended(0, [2, 0, 0, 0]);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let next = first.run_against(&server, &ledger);
+    next.assert_ended(0, [3, 0, 0, 0]);
+    assert_eq!(in_flight_at_the_kill(&next), Some([3, 0, 3]), "{}", next.stderr);
+    assert_eq!(server.log().len(), 3 + 2 + 3);
+    // Both runs know what is theirs.
+    for (workspace, prompts) in [(&first, 3), (&second, 2)] {
+        workspace.run_against(&server, &ledger).assert_ended(0, [0, prompts, 0, 0]);
+        workspace.assert_answered(1..=prompts);
+    }
 }

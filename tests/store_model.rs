@@ -449,6 +449,24 @@ fn a_settlement_of_another_boot_replaces_its_entry() {
 }
 
 #[test]
+fn what_an_earlier_start_of_the_machine_admitted_is_as_old_as_the_wall_clock_says() {
+    let (_folder, ledger, mut store) = fresh(limits(100));
+    let _ = admit(&mut store, 1, 80, at(0));
+    drop(store);
+    // The steady clock has started anew.
+    let now = |seconds| at_since(seconds, 30);
+    let until = now(0).mono.plus(limits(100).span());
+    for seconds in [1, 20, 40, 60] {
+        let mut next = open(&ledger, limits(100), "the next boot", &now(seconds));
+        assert_eq!(next.used(&now(seconds)).expect("used").minute, Amount::request(80), "after {seconds} s");
+        let begun = next.begin(&[claim(2, 21)], &|| now(seconds)).expect("begun");
+        assert_eq!(begun.refused, Some(Refusal::NotBefore(Wait { limit: LimitName::TokensPerMinute, until })));
+    }
+    let mut next = open(&ledger, limits(100), "the next boot", &now(61));
+    assert_eq!(next.used(&now(61)).expect("used").minute, Amount::default());
+}
+
+#[test]
 fn a_wall_clock_set_forward_does_not_empty_the_window() {
     let (_folder, ledger, mut store) = fresh(limits(100));
     let _ = admit(&mut store, 1, 80, at(0));

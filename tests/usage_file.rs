@@ -11,6 +11,7 @@ use std::time::Duration;
 use common::{Ended, Workspace, always, billed, serve, until};
 use promptmill::admit::ledger::Amount;
 use promptmill::admit::usage_md::Face;
+use promptmill::clock::Clock;
 use promptmill::standin::{FaultKind, Options, Server};
 use serde_json::Value;
 
@@ -102,4 +103,39 @@ fn a_usage_md_that_is_damaged_in_a_run_is_left_alone_until_it_is_mended() {
         (usage.minute, usage.day_tokens) == (Amount::default(), 4_000)
     });
     assert_eq!(run.end(), Vec::<String>::new());
+}
+
+#[test]
+fn the_numbers_of_an_edit_count_from_the_time_of_the_edit() {
+    let server = serve(Options::default());
+    let used_up = "tokens_within_min = 0\nrequests_within_min = 500\ntokens_within_day = 0\n\
+        minute_token_limit_reached = 0\nday_token_limit_reached = 0\nDate = 2026-01-01\n";
+    let args = ["--requests-per-minute", "500", "--for", "1s"];
+    // Seconds since the edit, and those that are left of its minute.
+    for (age, left) in [(0, 61), (45, 16)] {
+        let workspace = Workspace::with_prompts(3);
+        workspace.write("usage.md", used_up);
+        set_age(&workspace, age);
+        let plan = workspace.run_to(0, &["plan", "--json", "--base-url", &server.base_url()]).stdout;
+        let ended = workspace.run_against(&server, &args);
+        ended.assert_ended(5, [0, 0, 0, 3]);
+        let plan: Value = serde_json::from_str(&plan).expect("JSON");
+        for seconds in [&plan["last_request_in_seconds"], &ended.events("waiting")[0]["seconds"]] {
+            let seconds = seconds.as_f64().expect("a number");
+            // However slow this machine is, the wait becomes only shorter.
+            assert!(seconds <= f64::from(left) && seconds > f64::from(left) - 15.0, "{seconds} s after {age} s");
+        }
+    }
+    let workspace = Workspace::with_prompts(3);
+    workspace.write("usage.md", used_up);
+    set_age(&workspace, 120);
+    let ended = workspace.run_against(&server, &args);
+    ended.assert_ended(0, [3, 0, 0, 0]);
+    assert!(ended.events("waiting").is_empty(), "{}", ended.stdout);
+}
+
+fn set_age(workspace: &Workspace, seconds: i64) {
+    let edited = Clock::default().now().wall - chrono::TimeDelta::seconds(seconds);
+    let file = fs::File::options().write(true).open(workspace.path("usage.md")).expect("there");
+    file.set_modified(edited.into()).expect("dated");
 }
