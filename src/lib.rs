@@ -44,3 +44,8 @@ pub mod send;
 pub mod source;
 pub mod standin;
 pub mod write;
+
+/// The README's Rust, which is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -28,7 +28,7 @@ fn an_outage_gives_back_the_attempts_that_it_took() {
     let broken = || error(503, &[], "server_error", "later");
     let server = Scripted::start(move |_, body| {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.failed.len() < AT_ONCE as usize {
+        if (seen.failed.len() as u64) < AT_ONCE {
             seen.failed.insert(body.to_owned());
             return broken();
         }

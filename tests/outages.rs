@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{QUOTA_CODES, Workspace, always, billed, serve};
+use common::{Ended, QUOTA_CODES, Workspace, always, billed, most_within, serve, until};
 use promptmill::clock::Clock;
 use promptmill::standin::{FaultKind, Logged, Options, Span};
 
@@ -58,6 +58,28 @@ fn an_outage_costs_a_few_requests_where_concurrency_is_found() {
     // 100 a second of 10 ms each are one in flight, and room for slower ones.
     let paced = ["--requests-per-minute", "100", "--window", "1s", "--pacing", "smooth"];
     an_outage(600, Duration::from_millis(10), &paced);
+}
+
+#[test]
+fn a_server_that_is_back_is_met_softly_though_it_is_known() {
+    let known = Options { requests_per_minute: Some(10_000), ..Options::default() };
+    let server = serve(known.clone());
+    let workspace = Workspace::with_prompts(201);
+    workspace.run_against(&server, &[&UNLIMITED[..], &["--only", "201"]].concat()).assert_ended(0, [1, 0, 0, 0]);
+    let away = Options { faults: always(FaultKind::Overloaded), ..known.clone() };
+    server.set_options(away);
+    let child = workspace.command_against(&server, &UNLIMITED).spawn().expect("started");
+    until("a crowd", || server.log().len() > 200);
+    server.set_options(known);
+    Ended::of(child).assert_ended(0, [200, 1, 0, 0]);
+    workspace.assert_answered(1..=201);
+    let log = server.log();
+    let answered = log.iter().skip(1).filter(|logged| logged.status == 200);
+    let back: Vec<_> = answered.map(|logged| logged.arrived).collect();
+    assert_eq!(back.len(), 200);
+    // When the first, which asks whether it is back, is answered, one follows, then two, and so on: no crowd of 199.
+    let crowd = most_within(&back[..100], Duration::from_millis(50));
+    assert!(crowd <= 90, "{crowd} at once");
 }
 
 #[test]

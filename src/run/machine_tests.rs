@@ -15,6 +15,7 @@ use crate::model::{ContentId, PromptId, Usage};
 use crate::record::Store;
 use crate::record::entry::Fingerprint;
 use crate::record::memory::MemoryStore;
+use crate::report::event::Event;
 use crate::send::answer::{Answer, Finish};
 use crate::send::classify::Verdict;
 
@@ -26,6 +27,34 @@ fn at(mono: Mono) -> Now {
     Now { mono, wall, day: Day::of(wall, &Utc) }
 }
 
+/// Prompts of so many input tokens each.
+fn jobs(sizes: &[u64]) -> Vec<Job> {
+    let job = |(index, &input_tokens): (usize, &u64)| Job {
+        prompt: PromptId(index as u64 + 1),
+        fingerprint: Fingerprint([0; 16]),
+        input_tokens,
+        batch: 0,
+        doomed: None,
+        place: Place::default(),
+    };
+    sizes.iter().enumerate().map(job).collect()
+}
+
+fn rules(limits: Limits) -> Rules {
+    Rules {
+        concurrency: Concurrency::Fixed(1_000),
+        soft_start: false,
+        attempts: 1,
+        max_output_tokens: Some(1),
+        on_day_limit: OnDayLimit::Wait,
+        on_quota: OnQuota::Stop,
+        quota_wait: WINDOW,
+        give_up_after: WINDOW,
+        deadline: None,
+        limits,
+    }
+}
+
 /// Runs prompts of these sizes to their end; each answer takes a second, and has `output` tokens, which is said beforehand or is to be found out.
 /// Says when each left.
 fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec<(u64, Duration)> {
@@ -35,31 +64,11 @@ fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec
         window: WINDOW,
         ..Limits::default()
     };
-    let job = |(index, &input_tokens): (usize, &u64)| Job {
-        prompt: PromptId(index as u64 + 1),
-        fingerprint: Fingerprint([0; 16]),
-        input_tokens,
-        batch: 0,
-        doomed: None,
-        place: Place::default(),
-    };
-    let rules = Rules {
-        concurrency: Concurrency::Fixed(1_000),
-        soft_start: false,
-        attempts: 1,
-        max_output_tokens: is_said.then_some(output),
-        on_day_limit: OnDayLimit::Wait,
-        on_quota: OnQuota::Stop,
-        quota_wait: WINDOW,
-        give_up_after: WINDOW,
-        deadline: None,
-        limits,
-    };
+    let rules = Rules { max_output_tokens: is_said.then_some(output), ..rules(limits) };
     let mut now = Mono(0);
     let mut store = MemoryStore::new(Ledger::new(limits));
     let server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(now));
-    let jobs = sizes.iter().enumerate().map(job).collect();
-    let mut machine = Machine::new(jobs, rules, OutputEstimate::default(), server, 1);
+    let mut machine = Machine::new(jobs(sizes), rules, OutputEstimate::default(), server, 1);
     let (mut left, mut inputs, mut wake) = (Vec::new(), vec![(now, Input::Start)], None);
     loop {
         // The earliest thing that happens, or the alarm.
@@ -125,6 +134,34 @@ fn an_estimate_of_the_output_wastes_no_window() {
         let expected = WINDOW * windows..WINDOW * windows + Duration::from_secs(10);
         assert!(expected.contains(&at), "{job} leaves at {at:?}, not in {expected:?}");
     }
+}
+
+/// When it asks to be woken.
+fn alarm(actions: &[Action]) -> Option<Mono> {
+    actions.iter().rev().find_map(|action| if let Action::WakeAt(at) = action { Some(*at) } else { None })
+}
+
+#[test]
+fn a_deadline_wakes_a_run_that_waits_for_nothing_else() {
+    let deadline = Mono(0).plus(Duration::from_secs(100));
+    let limits = Limits { tokens_per_minute: None, requests_per_minute: None, ..Limits::default() };
+    let rules = Rules { deadline: Some(deadline), concurrency: Concurrency::Fixed(1), ..rules(limits) };
+    let mut store = MemoryStore::new(Ledger::new(limits));
+    let server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(Mono(0)));
+    let mut machine = Machine::new(jobs(&[5, 5]), rules, OutputEstimate::default(), server, 1);
+    let actions = machine.handle(&at(Mono(0)), Input::Start);
+    let claims =
+        actions.into_iter().find_map(|action| if let Action::Begin(claims) = action { Some(claims) } else { None });
+    let begun = store.begin(&claims.expect("one is begun"), &|| at(Mono(0))).expect("a store in memory");
+    // The first is at the server, which never answers; the second waits for its place.
+    let actions = machine.handle(&at(Mono(0)), Input::Begun(begun));
+    assert_eq!(alarm(&actions), Some(deadline), "{actions:?}");
+    let stops = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Say(Event::Stopping { .. })));
+    let early = Mono(deadline.0 - 1);
+    let actions = machine.handle(&at(early), Input::Wake);
+    assert!(alarm(&actions) == Some(deadline) && !stops(&actions), "{actions:?}");
+    let actions = machine.handle(&at(deadline), Input::Wake);
+    assert!(stops(&actions) && !actions.iter().any(|action| matches!(action, Action::Begin(_))), "{actions:?}");
 }
 
 proptest! {

@@ -79,6 +79,17 @@ fn a_server_that_says_nothing_binds_nothing() {
 }
 
 #[test]
+fn what_left_before_a_limit_was_told_counts_in_it() {
+    let mut server = server(Pacing::Auto);
+    let tickets = send(&mut server, 60, &at(0.0));
+    // It tells the size of its limit, and not what is left of it.
+    let told = ServerHint { left: None, ..requests(100, 0) };
+    server.heard(tickets[0], &[told], Outcome::Admitted, &at(0.1));
+    let more = send(&mut server, 1_000, &at(0.1)).len();
+    assert!((35..=40).contains(&more), "{more} more than 60 of 100");
+}
+
+#[test]
 fn headers_of_the_first_answer_bound_all_that_follows() {
     let mut server = server(Pacing::Auto);
     let first = send(&mut server, 1, &at(0.0));
