@@ -214,6 +214,10 @@ fn a_day_is_not_granted_again_where_its_zone_is_another() {
     let (before, _) = run(&first, &[]);
     assert!((1_300..=1_500).contains(&before.day_tokens), "{before:?}");
     let (after, used) = run(&second, &[]);
+    let mut status = workspace.command(&["status", "--json", "--tokens-per-day", "1500"]);
+    let status = Ended::run(status.env("TZ", &second)).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    assert_eq!((&status["limits"][2]["limit"], &status["limits"][2]["used"]), (&"tokens_per_day".into(), &used.into()));
     assert_eq!(after.date, before.date.succ_opt().expect("a date"));
     assert!(after.day_tokens == used && used <= 1_500, "{after:?}, {used} billed");
     // The setting says whose midnight it is, whatever the zone of the machine.

@@ -205,6 +205,8 @@ pub enum Event {
         in_flight: usize,
         /// What was reserved for them, which stays counted as used.
         tokens: u64,
+        /// Whether they cannot have used more, because the requests say so; else it is an estimate.
+        at_most: bool,
     },
     /// The run has ended. The last event of every run.
     #[serde(skip_deserializing)]
@@ -339,7 +341,7 @@ mod tests {
             Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
             Event::Resumed { cause: Cause::Outage },
             Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2, signal: Some(Signal::Interrupt) },
-            Event::Abandoned { in_flight: 2, tokens: 1_054 },
+            Event::Abandoned { in_flight: 2, tokens: 1_054, at_most: false },
         ];
         for event in waits.into_iter().chain(others) {
             let line = event.to_json();

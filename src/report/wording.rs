@@ -108,7 +108,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             (Verbosity::Normal, format!("{}: {minute} in this minute, {day} today", counted(*answers, "answer")))
         }
         Event::Stopping { reason, in_flight, signal } => (Verbosity::Quiet, stopping(reason, *in_flight, *signal)),
-        Event::Abandoned { in_flight, tokens } => (Verbosity::Quiet, abandoned(*in_flight, *tokens)),
+        Event::Abandoned { in_flight, tokens, at_most } => (Verbosity::Quiet, abandoned(*in_flight, *tokens, *at_most)),
         Event::Summary(_) => return None,
     })
 }
@@ -192,9 +192,10 @@ fn stopping(reason: &str, in_flight: usize, signal: Option<Signal>) -> String {
 }
 
 /// What is not waited for.
-fn abandoned(in_flight: usize, tokens: u64) -> String {
+fn abandoned(in_flight: usize, tokens: u64, at_most: bool) -> String {
     let (requests, tokens) = (counted(in_flight, "request"), count(tokens));
-    format!("stopped at once: {requests} in flight may have been billed, at most {tokens} tokens, counted as used")
+    let about = if at_most { "at most" } else { "about" };
+    format!("stopped at once: {requests} in flight may have been billed, {about} {tokens} tokens, counted as used")
 }
 
 /// What is waited for, after "waiting for".
@@ -383,10 +384,13 @@ mod tests {
         ] {
             assert_eq!(line, expected);
         }
-        let (from, line) = told(&Event::Abandoned { in_flight: 5, tokens: 2_635 });
-        let expected =
-            "stopped at once: 5 requests in flight may have been billed, at most 2,635 tokens, counted as used";
-        assert_eq!((from, line.as_str()), (Verbosity::Quiet, expected));
+        for (at_most, about) in [(true, "at most"), (false, "about")] {
+            let (from, line) = told(&Event::Abandoned { in_flight: 5, tokens: 2_635, at_most });
+            let expected = format!(
+                "stopped at once: 5 requests in flight may have been billed, {about} 2,635 tokens, counted as used"
+            );
+            assert_eq!((from, line), (Verbosity::Quiet, expected));
+        }
     }
 
     #[test]

@@ -219,7 +219,8 @@ impl Machine {
         });
         let (in_flight, tokens) = tokens.fold((0, 0_u64), |(n, sum), tokens| (n + 1, sum.saturating_add(tokens)));
         if in_flight > 0 {
-            actions.push(Action::Say(Event::Abandoned { in_flight, tokens }));
+            let at_most = self.rules.max_output_tokens.is_some();
+            actions.push(Action::Say(Event::Abandoned { in_flight, tokens, at_most }));
         }
     }
 

@@ -18,6 +18,9 @@ use super::server::Manner;
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 
+/// Whose days are counted.
+pub(crate) const ZONES: [Tz; 3] = [Tz::UTC, Tz::Europe__Berlin, Tz::America__Sao_Paulo];
+
 /// A prompt of the simulated folder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prompt {
@@ -189,7 +192,7 @@ impl Setting {
             on_day_limit: if random.bool() { OnDayLimit::Wait } else { OnDayLimit::Exit },
             limits,
         };
-        let zone = *random.choice(&[Tz::UTC, Tz::Europe__Berlin, Tz::America__Sao_Paulo]).expect("not empty");
+        let zone = *random.choice(&ZONES).expect("not empty");
         let daily = limits.tokens_per_day.is_some() || limits.requests_per_day.is_some();
         let midnight: DateTime<Utc> = "2026-03-28T23:00:00Z".parse().expect("a date");
         // Days with a limit begin near their end, so that a wait for midnight takes few steps.

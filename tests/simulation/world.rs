@@ -26,7 +26,7 @@ use promptmill::write::target;
 
 use super::laws::{Laws, Waiting};
 use super::server::Server;
-use super::setting::{Case, Prompt, Setting};
+use super::setting::{Case, Prompt, Setting, ZONES};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -591,9 +591,14 @@ impl World {
 
     /// The program starts: what is up to date is left alone, what a dead run left is taken up, the rest is run.
     fn restart(&mut self) {
-        let now = self.now();
         self.run = self.run.max(1);
         self.outcome.runs += 1;
+        if self.outcome.runs.is_multiple_of(2) {
+            // Every other run counts the days of another zone.
+            let place = ZONES.iter().position(|zone| *zone == self.zone).expect("one of them");
+            self.zone = ZONES[(place + 1) % ZONES.len()];
+        }
+        let now = self.now();
         if self.outcome.runs > MOST_RUNS {
             self.laws.stuck("it is started again and again");
             return;

@@ -47,10 +47,14 @@ pub(super) fn settle(
 
 /// What is noted for later quarters than `latest` counts in that one.
 pub(super) fn correct(transaction: &Transaction<'_>, latest: Quarter) -> rusqlite::Result<()> {
-    for amount in read(transaction, Quarter(latest.0 + 1))?.into_values() {
+    let wrong = read(transaction, Quarter(latest.0 + 1))?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    transaction.execute("DELETE FROM quarters WHERE quarter > ?1", [latest.0])?;
+    for amount in wrong.into_values() {
         add(transaction, latest, amount)?;
     }
-    transaction.prepare_cached("DELETE FROM quarters WHERE quarter > ?1")?.execute([latest.0])?;
     Ok(())
 }
 
