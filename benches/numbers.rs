@@ -147,7 +147,7 @@ fn write_answers(folder: &Path, next: &AtomicU32) -> io::Result<()> {
         if number > ANSWERS {
             return Ok(());
         }
-        target::write(folder, PromptId(u64::from(number)), &answer, false)?;
+        target::write(folder, PromptId(u64::from(number)), &answer, false).map_err(io::Error::other)?;
     }
 }
 

@@ -85,6 +85,16 @@ pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     Prepared::new(path, contents)?.place(path)
 }
 
+/// What to do about a file that cannot be written.
+#[must_use]
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "make its folder writable",
+        _ => "look after the disk",
+    }
+}
+
 /// The same for a file that its owner alone may read. A link at `path` is replaced, and what it leads to stays.
 pub fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     Prepared::with_mode(path, contents, 0o600)?.place(path)

@@ -207,8 +207,8 @@ proptest! {
                     };
                     // The fifth never left.
                     let used = if how == 4 { Amount::default() } else { Amount::request(a.tokens() * percent / 100) };
-                    file.finish(vec![end(prompt, ended.clone(), Some((a, used)))], &booted).expect("finished");
-                    value.finish(vec![end(prompt, ended, Some((b, used)))], &now).expect("finished");
+                    file.finish(&[end(prompt, ended.clone(), Some((a, used)))], &booted).expect("finished");
+                    value.finish(&[end(prompt, ended, Some((b, used)))], &now).expect("finished");
                 }
                 Act::Finish { .. } | Act::Used => {}
                 Act::Restart { reboot } => {
@@ -283,7 +283,7 @@ proptest! {
             prop_assert_eq!(begun.admitted.len() == 1, used + tokens <= 100, "{} used, {} asked", used, tokens);
             for reservation in begun.admitted {
                 let settled = tokens * percent / 100;
-                stores[which].finish(vec![done(prompt, Some((reservation, settled)))], &now(which)).expect("finished");
+                stores[which].finish(&[done(prompt, Some((reservation, settled)))], &now(which)).expect("finished");
                 admitted.push((wall, settled));
             }
             for (zone, store) in stores.iter_mut().enumerate() {
@@ -313,7 +313,7 @@ proptest! {
             prop_assert_eq!(begun.admitted.len() == 1, in_window + tokens <= 100, "{} in the window, {} asked", in_window, tokens);
             for reservation in begun.admitted {
                 let settled = tokens * percent / 100;
-                stores[usize::from(which)].finish(vec![done(prompt, Some((reservation, settled)))], &now).expect("finished");
+                stores[usize::from(which)].finish(&[done(prompt, Some((reservation, settled)))], &now).expect("finished");
                 admitted.push((now.mono, settled));
             }
             let used = stores.each_mut().map(|store| store.used(&now).expect("used"));
@@ -385,7 +385,7 @@ proptest! {
                 FaceAct::Settle(which, percent) => if let Some((prompt, reservation)) = flying[which].pop() {
                     let used = reservation.tokens() * percent / 100;
                     truth = truth - reservation.tokens() + used;
-                    stores[which].finish(vec![done(prompt, Some((reservation, used)))], &now).expect("finished");
+                    stores[which].finish(&[done(prompt, Some((reservation, used)))], &now).expect("finished");
                 },
                 FaceAct::Write(which) => last = stores[which].write_face(&now).expect("written").to_string(),
                 FaceAct::Note(which) => {
@@ -438,13 +438,30 @@ fn what_a_dead_process_reserved_counts_until_its_window_has_passed() {
 }
 
 #[test]
+fn what_could_not_be_recorded_is_recorded_later_and_counts_once() {
+    let (_folder, _ledger, mut store) = fresh(limits(100));
+    let mut ends = vec![done(1, Some((admit(&mut store, 1, 80, at(0)), 50)))];
+    // An end of what never began: the whole transaction fails.
+    ends.push(done(2, None));
+    for second in 1..4 {
+        store.finish(&ends, &at(second)).expect_err("refused");
+        assert_eq!(store.used(&at(second)).expect("used").minute, Amount::request(80));
+    }
+    ends.pop();
+    store.finish(&ends, &at(4)).expect("finished");
+    let used = store.used(&at(4)).expect("used");
+    assert_eq!((used.minute, used.day), (Amount::request(50), Amount::request(50)));
+    assert_eq!(store.begin(&[claim(3, 50)], &|| at(5)).expect("begun").admitted.len(), 1);
+}
+
+#[test]
 fn a_settlement_of_another_boot_replaces_its_entry() {
     let (_folder, ledger, mut store) = fresh(limits(100));
     let reservation = admit(&mut store, 1, 80, at(0));
     let mut other = open(&ledger, limits(100), "another", &at(0));
     // The wall clock is corrected by a second between the two readings.
     let corrected = |seconds| Now { mono: at(seconds + 1).mono, ..at(seconds) };
-    store.finish(vec![done(1, Some((reservation, 50)))], &corrected(2)).expect("finished");
+    store.finish(&[done(1, Some((reservation, 50)))], &corrected(2)).expect("finished");
     assert_eq!(other.used(&corrected(3)).expect("used").minute, Amount::request(50));
 }
 
@@ -482,16 +499,16 @@ fn the_last_end_of_each_prompt_is_found() {
     let failed = || Ended::Failed { class: "bad_request".into(), message: "no".into(), usage: Usage::default() };
     let first = admit(&mut store, 1, 10, at(0));
     store
-        .finish(vec![end(1, failed(), Some((first, Amount::request(0)))), end(2, failed(), None)], &at(1))
+        .finish(&[end(1, failed(), Some((first, Amount::request(0)))), end(2, failed(), None)], &at(1))
         .expect("finished");
     let kept = admit(&mut store, 3, 10, at(1));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
     let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "größer".into() };
-    store.finish(vec![end(3, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
+    store.finish(&[end(3, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
     let _lost = admit(&mut store, 4, 70, at(2));
     store.start_run(&info("out"), &at(3)).expect("a second run");
     let again = admit(&mut store, 1, 10, at(3));
-    store.finish(vec![done(1, Some((again, 11)))], &at(4)).expect("finished");
+    store.finish(&[done(1, Some((again, 11)))], &at(4)).expect("finished");
 
     let found = open(&ledger, limits(1_000), "boot", &at(5)).find("out", "m").expect("found");
     let status = |prompt| found.known.get(&PromptId(prompt)).map(|known| known.status);
@@ -510,7 +527,7 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
     let kept = admit(&mut store, 2, 10, at(0));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
     let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "text".into() };
-    store.finish(vec![end(2, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
+    store.finish(&[end(2, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
 
     let found = store.find("out", "m").expect("found");
     let lost = &found.lost[0];
@@ -557,7 +574,7 @@ fn edited_numbers_win_once() {
     // What is used after the edit is on top of it, however often the face is written.
     let reservation = admit(&mut store, 1, 30, at(2));
     assert_eq!(store.write_face(&at(3)).expect("written").day_tokens, 730);
-    store.finish(vec![done(1, Some((reservation, 20)))], &at(4)).expect("finished");
+    store.finish(&[done(1, Some((reservation, 20)))], &at(4)).expect("finished");
     let face = store.write_face(&at(4)).expect("written");
     assert_eq!((face.minute, face.day_tokens), (Amount { tokens: 80, requests: 1 }, 720));
     assert_eq!(store.begin(&[claim(2, 21)], &|| at(5)).expect("begun").admitted, []);
@@ -619,7 +636,7 @@ fn what_was_in_flight_at_an_edit_takes_nothing_from_its_numbers() {
     let reservation = admit(&mut store, 1, 500, at(0));
     edit(&ledger, &text.replace("within_day = 0", "within_day = 700"));
     store.take_edit(&at(1)).expect("taken");
-    store.finish(vec![done(1, Some((reservation, 20)))], &at(2)).expect("finished");
+    store.finish(&[done(1, Some((reservation, 20)))], &at(2)).expect("finished");
     assert_eq!(store.used(&at(2)).expect("used").day.tokens, 700);
     let mut other = open(&ledger, limits(1_000), "boot", &at(3));
     assert_eq!(other.used(&at(3)).expect("used").day.tokens, 700);
@@ -679,8 +696,9 @@ fn amounts_that_no_counter_holds_end_nothing() {
     let mut use_up = |prompt, now| {
         store.take_edit(&now).expect("taken");
         let reservations = [prompt, prompt + 1].map(|prompt| admit(&mut store, prompt, u64::MAX, now));
-        let ends = (prompt..).zip(reservations).map(|(prompt, reservation)| absurd(prompt, reservation)).collect();
-        store.finish(ends, &now).expect("finished");
+        let ends: Vec<_> =
+            (prompt..).zip(reservations).map(|(prompt, reservation)| absurd(prompt, reservation)).collect();
+        store.finish(&ends, &now).expect("finished");
         let face = store.write_face(&now).expect("written");
         assert_eq!(fs::read_to_string(&ledger).expect("read"), face.to_string());
         assert_eq!(store.take_edit(&now).expect("read"), FaceFound::Ours);

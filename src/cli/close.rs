@@ -35,13 +35,19 @@ impl Run<'_> {
             exit_code: exit.code(),
             stopped_by: stopped_by(ending, &self.prepared.settings),
         };
-        if ran && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now()) {
+        if ran
+            && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now())
+            && !matches!(ending, Ending::Store(_))
+        {
             self.warning(error.to_string());
+        }
+        for message in unkept(tally) {
+            self.warning(message);
         }
         self.watcher.terminal.end();
         if self.args.json {
             self.watcher.tell(&Event::Summary(summary));
-            return exit;
+            return self.read(exit);
         }
         if !self.args.quiet {
             for line in remarks(&summary) {
@@ -53,10 +59,33 @@ impl Run<'_> {
         }
         // The run has ended as it has ended, whoever reads of it.
         if let Err(error) = print(&[summary.to_string()]) {
+            self.watcher.stdout_fails = true;
             self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
         }
-        exit
+        self.read(exit)
     }
+
+    /// The exit code of a run, where what was to be read of it may not have been written.
+    fn read(&self, exit: Exit) -> Exit {
+        if exit == Exit::Done && self.watcher.stdout_fails { Exit::SomeFailed } else { exit }
+    }
+}
+
+/// What became of answers that are paid for and not recorded.
+fn unkept(tally: &Tally) -> Vec<String> {
+    let lost = (tally.lost > 0).then(|| {
+        format!(
+            "{} could be kept nowhere and may be lost; the next run sends what has no answer again",
+            counted(tally.lost, "paid answer")
+        )
+    });
+    let unrecorded = (tally.unrecorded > 0).then(|| {
+        format!(
+            "{} in the outputs folder and not in the state file; the next run finds them",
+            counted(tally.unrecorded, "answer")
+        )
+    });
+    lost.into_iter().chain(unrecorded).collect()
 }
 
 /// Why a run ended early, and what to do.

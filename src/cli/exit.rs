@@ -12,6 +12,7 @@ use crate::send::attempt::TemplateError;
 use crate::send::client::ClientError;
 use crate::source::scan::ScanError;
 use crate::standin::args::StandinError;
+use crate::write::WriteError;
 use crate::write::target::OutputsError;
 
 /// How the process ends.
@@ -20,7 +21,7 @@ use crate::write::target::OutputsError;
 pub enum Exit {
     /// Every selected prompt has its answer; also: there was nothing to do.
     Done = 0,
-    /// The run ended; some prompts failed for good, or the disk failed.
+    /// The run ended; some prompts failed for good, or the disk or standard output failed.
     SomeFailed = 1,
     /// Bad usage, settings or input; nothing was sent.
     BadInput = 2,
@@ -43,7 +44,7 @@ impl Exit {
     /// Every code with its meaning, in order; the README's table is checked against it.
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Done, "every selected prompt has its answer (also: nothing to do)"),
-        (Self::SomeFailed, "the run ended; some prompts failed for good, or the disk failed"),
+        (Self::SomeFailed, "the run ended; some prompts failed for good, or the disk or standard output failed"),
         (Self::BadInput, "bad usage, settings or input; nothing was sent"),
         (Self::OverBatch, "refused: the batch is over the batch limit; nothing was sent"),
         (
@@ -114,14 +115,10 @@ pub enum Failure {
     #[error(transparent)]
     Outputs(#[from] OutputsError),
     /// An answer that an earlier run could not write, and this one cannot either.
-    #[error(
-        "the answer of prompt {prompt}, kept from an earlier run, cannot be written: {source}; free some space and run again"
-    )]
+    #[error("an answer is kept from an earlier run, and {source}")]
     Kept {
-        /// Whose.
-        prompt: crate::model::PromptId,
         /// What the system says.
-        source: std::io::Error,
+        source: WriteError,
     },
     /// The state file.
     #[error(transparent)]
@@ -155,6 +152,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::OverBatch(_) => Exit::OverBatch,
+            Self::Output(_) => Exit::SomeFailed,
             _ => Exit::BadInput,
         }
     }

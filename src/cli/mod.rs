@@ -31,9 +31,12 @@ pub fn main() -> Exit {
     let cli = match parse::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // clap prints help and version to stdout and mistakes to stderr; if that fails, nobody reads it.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            // clap prints help and version to stdout and mistakes to stderr; if the latter fails, nobody reads it.
+            let printed = told(error.print());
+            return match (error.use_stderr(), printed) {
+                (true, _) => Exit::BadInput,
+                (false, printed) => end(printed.map(|()| Exit::Done)),
+            };
         }
     };
     let environment = Environment::from_process();
@@ -46,17 +49,27 @@ pub fn main() -> Exit {
         Command::Settings(args) => settings::settings(&args, &environment),
         Command::Standin(args) => standin(*args),
     };
+    end(ended)
+}
+
+/// Tells of what went wrong.
+fn end(ended: Result<Exit, Failure>) -> Exit {
     ended.unwrap_or_else(|failure| {
         tell(&format!("error: {failure}"));
         failure.exit()
     })
 }
 
-/// Prints the lines of a command's result to stdout, nothing hidden in them. A reader that has read enough (`| head`) is no failure.
+/// Prints the lines of a command's result to stdout, nothing hidden in them.
 fn print(lines: &[String]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let text: String = lines.iter().flat_map(|line| [one_line(line), "\n".into()]).collect();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    told(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What came of a write to stdout. A reader that has read enough (`| head`) is no failure.
+fn told(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
         _ => Ok(()),
     }

@@ -59,7 +59,7 @@ impl Run<'_> {
         let kept = std::mem::take(&mut found.kept);
         for answer in &kept {
             target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()), false)
-                .map_err(|source| Failure::Kept { prompt: answer.prompt, source })?;
+                .map_err(|source| Failure::Kept { source })?;
             store.recover_kept(answer, &self.clock.now())?;
         }
         if !kept.is_empty() {

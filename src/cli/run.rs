@@ -48,6 +48,7 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
     let mut watcher = Watcher {
         terminal,
         json: args.json,
+        stdout_fails: false,
         price: None,
         cost_usd: 0.0,
         limits: prepared.settings.limits,
@@ -213,7 +214,14 @@ impl Run<'_> {
         plan.jobs = machine.into_jobs();
         match store {
             Some(mut store) => {
-                if let Err(error) = store.write_face(&self.clock.now()) {
+                let ending = match store.is_there() {
+                    Err(gone) if ending == Ending::Complete => Ending::Store(gone.to_string()),
+                    _ => ending,
+                };
+                // What fails where the store has failed is told with that.
+                if let Err(error) = store.write_face(&self.clock.now())
+                    && !matches!(ending, Ending::Store(_))
+                {
                     self.warning(error.to_string());
                 }
                 Ok(self.close(&plan, &tally, &ending, &mut store, true))

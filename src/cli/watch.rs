@@ -15,6 +15,8 @@ use crate::report::terminal::Terminal;
 pub(super) struct Watcher {
     pub(super) terminal: Terminal,
     pub(super) json: bool,
+    /// Whether what was to be read on stdout could not be written there; a reader that has read enough is no failure.
+    pub(super) stdout_fails: bool,
     /// The model's price, where answers cost something.
     pub(super) price: Option<Price>,
     /// What the answers cost so far, in US dollars: request by request, because a long one has a dearer rate.
@@ -43,6 +45,7 @@ impl Watcher {
         if let Err(error) = writeln!(io::stdout().lock(), "{}", event.to_json()) {
             // The reader has gone away; the run, which costs money, is worth more than its report.
             self.json = false;
+            self.stdout_fails = error.kind() != io::ErrorKind::BrokenPipe;
             self.terminal.say(&format!("warning: the events cannot be written to standard output any more: {error}"));
         }
     }

@@ -8,10 +8,10 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{ContentId, PromptId, RequestTemplate};
+use crate::model::{PromptId, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::record::entry::{Fingerprint, Fingerprinter};
-use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
+use crate::run::{Content, Doom, Input, JobIndex};
 use crate::send::attempt;
 use crate::send::class;
 use crate::source::folder::Folder;
@@ -75,7 +75,8 @@ impl Worker {
             let done = match task {
                 Ok(Task::Read(job, prompt, planned)) => Back::Ready(job, self.request(prompt, planned)),
                 Ok(Task::Write(job, prompt, content, answered)) => {
-                    Back::Input(Input::Written(job, self.write(prompt, content, answered)))
+                    let written = target::write(&self.outputs, prompt, &content, answered);
+                    Back::Input(Input::Written(job, content, written.map_err(|error| error.to_string())))
                 }
                 Err(_) => return,
             };
@@ -95,16 +96,5 @@ impl Worker {
             return Err(Doom { class: class::CHANGED, message });
         }
         Ok(attempt::body(&self.template, &text))
-    }
-
-    fn write(&self, prompt: PromptId, content: Content, answered: bool) -> Result<ContentId, Unwritten> {
-        target::write(&self.outputs, prompt, &content, answered).map_err(|error| {
-            let path = self.outputs.join(target::file_name(prompt));
-            let message = format!(
-                "{} cannot be written: {error}; free some space or make the folder writable, and run again",
-                path.display()
-            );
-            Unwritten { message, content }
-        })
     }
 }

@@ -1,6 +1,6 @@
 //! The store's own thread: one transaction after the other, and `usage.md` a few times a second.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
 use crate::admit::hint::LearnedLimit;
-use crate::atomic::sync_folder;
 use crate::clock::Clock;
 use crate::record::sqlite::SqliteStore;
-use crate::record::{Claim, Endpoint, Finished, Store};
-use crate::run::Input;
+use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
+use crate::run::{Input, NotRecorded};
+use crate::write::target;
 
 /// `usage.md` is written at most this often while it changes, and looked at this often while it does not.
 const FACE_EVERY: Duration = Duration::from_millis(250);
@@ -41,7 +41,16 @@ impl Keeper {
         back: UnboundedSender<Back>,
     ) -> Self {
         let (asks, queue) = channel();
-        let keeping = Keeping { store, outputs, endpoint, clock, notes: Vec::new(), face_is_wrong: None };
+        let keeping = Keeping {
+            store,
+            outputs,
+            endpoint,
+            clock,
+            notes: Vec::new(),
+            is_failing: false,
+            is_gone: false,
+            face_is_wrong: None,
+        };
         let thread = thread::spawn(move || keeping.keep(&queue, &back));
         Self { asks, thread }
     }
@@ -81,6 +90,10 @@ struct Keeping {
     clock: Clock,
     /// Events that wait to be journalled.
     notes: Vec<(DateTime<Utc>, String)>,
+    /// Whether the store failed the last time it was asked for something that counts.
+    is_failing: bool,
+    /// Whether it was said that the store is gone.
+    is_gone: bool,
     /// Why `usage.md` could not be written the last time, which is said once.
     face_is_wrong: Option<String>,
 }
@@ -91,11 +104,8 @@ impl Keeping {
         let mut next_face = clock.mono().plus(FACE_EVERY);
         loop {
             let input = match queue.recv_timeout(clock.mono().until(next_face)) {
-                Ok(Ask::Begin(claims)) => match self.store.begin(&claims, &|| clock.now()) {
-                    Ok(begun) => Some(Input::Begun(begun)),
-                    Err(error) => Some(Input::StoreFailed(error.to_string())),
-                },
-                Ok(Ask::Finish(finished)) => Some(finish(&mut self.store, &self.outputs, clock, finished)),
+                Ok(Ask::Begin(claims)) => Some(self.begin(&claims, back)),
+                Ok(Ask::Finish(finished)) => Some(self.finish(finished)),
                 Ok(Ask::Learn(limits)) => {
                     self.learn(&limits, back);
                     None
@@ -117,12 +127,56 @@ impl Keeping {
             if clock.mono() < next_face {
                 continue;
             }
-            self.write_notes(back);
-            if let Ok(used) = self.store.used(&clock.now()) {
-                let _ = back.send(Back::Used(used));
-            }
-            self.write_face(back);
+            self.tick(back);
             next_face = clock.mono().plus(FACE_EVERY);
+        }
+    }
+
+    fn tick(&mut self, back: &UnboundedSender<Back>) {
+        // What is wrong with it is told where it counts.
+        let _ = self.look_for_the_store(back);
+        if self.is_failing {
+            return;
+        }
+        self.write_notes(back);
+        if let Ok(used) = self.store.used(&self.clock.now()) {
+            let _ = back.send(Back::Used(used));
+        }
+        self.write_face(back);
+    }
+
+    /// Whether the store's file is there. Says once that it is not.
+    fn look_for_the_store(&mut self, back: &UnboundedSender<Back>) -> Result<(), StoreError> {
+        self.store.is_there().inspect_err(|gone| {
+            if !std::mem::replace(&mut self.is_gone, true) {
+                let _ = back.send(Back::Input(Input::StoreGone(gone.to_string())));
+            }
+        })
+    }
+
+    /// Nothing is begun that the next run does not find.
+    fn begin(&mut self, claims: &[Claim], back: &UnboundedSender<Back>) -> Input {
+        let clock = self.clock;
+        let there = self.look_for_the_store(back);
+        let begun = there.and_then(|()| self.store.begin(claims, &|| clock.now()));
+        self.is_failing = begun.is_err();
+        begun.map_or_else(|error| Input::Unbegun(error.to_string()), Input::Begun)
+    }
+
+    /// The answers are on disk for good before they count as done.
+    fn finish(&mut self, finished: Vec<Finished>) -> Input {
+        let is_written = finished.iter().any(|end| matches!(end.ended, Ended::Done { .. }));
+        if is_written && let Err(error) = target::flush(&self.outputs) {
+            return Input::Unrecorded(finished, NotRecorded::Unflushed(error.to_string()));
+        }
+        // An answer that stands nowhere else is not kept in a file that nobody finds.
+        let is_kept = finished.iter().any(|end| matches!(end.ended, Ended::Unwritten { .. }));
+        let there = if is_kept { self.store.is_there() } else { Ok(()) };
+        let recorded = there.and_then(|()| self.store.finish(&finished, &self.clock.now()));
+        self.is_failing = recorded.is_err();
+        match recorded {
+            Ok(()) => Input::Recorded,
+            Err(error) => Input::Unrecorded(finished, NotRecorded::Store(error.to_string())),
         }
     }
 
@@ -149,19 +203,5 @@ impl Keeping {
         if let Err(error) = self.store.note(&std::mem::take(&mut self.notes)) {
             let _ = back.send(Back::Warning(format!("the run's waits are not journalled: {error}")));
         }
-    }
-}
-
-/// The answers are on disk for good before they count as done.
-fn finish(store: &mut SqliteStore, outputs: &Path, clock: Clock, finished: Vec<Finished>) -> Input {
-    if let Err(error) = sync_folder(outputs) {
-        return Input::StoreFailed(format!(
-            "the outputs folder {} cannot be flushed to disk: {error}",
-            outputs.display()
-        ));
-    }
-    match store.finish(finished, &clock.now()) {
-        Ok(()) => Input::Recorded,
-        Err(error) => Input::StoreFailed(error.to_string()),
     }
 }

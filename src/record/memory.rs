@@ -123,27 +123,28 @@ impl Store for MemoryStore {
         Ok(begun)
     }
 
-    fn finish(&mut self, finished: Vec<Finished>, _now: &Now) -> Result<(), StoreError> {
+    fn finish(&mut self, finished: &[Finished], _now: &Now) -> Result<(), StoreError> {
         for Finished { prompt, fingerprint, settled, ended } in finished {
             if let Some(Settlement { reservation, used, heard }) = settled {
-                let settled = Settled { reserved: reservation.tokens, used, heard };
+                let settled = Settled { reserved: reservation.tokens, used: *used, heard: *heard };
                 self.ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
             }
             let (step, status, output, usage) = match ended {
-                Ended::Done { usage, output, .. } => (Step::Done, Status::Done, Some(output), usage),
-                Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, None, usage),
+                Ended::Done { usage, output, .. } => (Step::Done, Status::Done, Some(*output), *usage),
+                Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, None, *usage),
                 Ended::Again { .. } => (Step::Again, Status::Waiting, None, Usage::default()),
                 Ended::Unwritten { usage, text, .. } => {
-                    self.kept.insert(prompt, text);
-                    (Step::Keep, Status::Unwritten, None, usage)
+                    self.kept.insert(*prompt, text.clone());
+                    (Step::Keep, Status::Unwritten, None, *usage)
                 }
             };
-            self.step(prompt, step);
+            self.step(*prompt, step);
             if step != Step::Again {
                 let bytes = output.map_or(0, |output| output.bytes);
                 let (run, unsettled, rehearsal) = (self.run, false, false);
-                let known = Known { run, fingerprint, status, bytes, unsettled, output, rehearsal, usage };
-                self.known.insert(prompt, known);
+                let known =
+                    Known { run, fingerprint: *fingerprint, status, bytes, unsettled, output, rehearsal, usage };
+                self.known.insert(*prompt, known);
             }
         }
         Ok(())

@@ -157,8 +157,8 @@ pub trait Store {
     /// Journals how attempts ended and settles their reservations. The answers of those done are on disk already.
     ///
     /// One durable transaction. Dies before it: the attempts still count as in flight, with what was reserved. Dies after it: nothing is to be
-    /// done again.
-    fn finish(&mut self, finished: Vec<Finished>, now: &Now) -> Result<(), StoreError>;
+    /// done again. Fails: as if it had died before it, and it may be tried again.
+    fn finish(&mut self, finished: &[Finished], now: &Now) -> Result<(), StoreError>;
 
     /// What is used up at `now`, by all who share the store.
     fn used(&mut self, now: &Now) -> Result<Used, StoreError>;
@@ -201,6 +201,14 @@ pub enum StoreError {
         /// What `SQLite` says.
         source: rusqlite::Error,
     },
+    /// The database is not where it was opened.
+    #[error(
+        "the state file {path} is gone: it was moved or deleted while the run went on. Put it back if you can, and run again: answers in the outputs folder stay"
+    )]
+    Gone {
+        /// Where it was.
+        path: std::path::PathBuf,
+    },
     /// The database was made by a later version.
     #[error(
         "the state file {path} was made by a newer promptmill (format {found}, this one knows {known}); use that one, or name another ledger with --ledger"
@@ -218,16 +226,14 @@ pub enum StoreError {
 fn hint(error: &rusqlite::Error) -> &'static str {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "; free some space and run again",
+        Some(ErrorCode::DiskFull) => "; free some space",
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             "; it is damaged: move it away to start with an empty history (answers stay where they are)"
         }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "; make its folder writable, or name another place with --ledger"
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "; another program holds it: try again when that has ended"
-        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "; another program holds it, and must end first",
         _ => "",
     }
 }

@@ -13,7 +13,7 @@ use super::{Store, StoreError};
 use crate::admit::ledger::{Amount, Entry, Ledger};
 use crate::admit::limits::Limits;
 use crate::admit::usage_md::{Face, FaceError};
-use crate::atomic::{FileIdentity, Prepared, folder_of, sync_folder};
+use crate::atomic::{FileIdentity, Prepared, advice, folder_of, sync_folder};
 use crate::clock::{Mono, Now, nanos};
 use crate::regular::{self, Unread};
 
@@ -55,7 +55,7 @@ pub enum UsageFileError {
         path: PathBuf,
     },
     /// It cannot be written.
-    #[error("{path} cannot be written: {source}; make its folder writable, or name another ledger with --ledger")]
+    #[error("{path} cannot be written: {source}; {}, or name another ledger with --ledger", advice(source))]
     Unwritable {
         /// The file.
         path: PathBuf,

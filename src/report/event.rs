@@ -198,6 +198,9 @@ pub enum Event {
         /// The signal that asks for it; a second one ends the run at once.
         #[serde(default)]
         signal: Option<Signal>,
+        /// Answers that are paid for and wait to be kept.
+        #[serde(default)]
+        held: usize,
     },
     /// The run ends at once, without waiting for what is in flight.
     Abandoned {
@@ -208,6 +211,21 @@ pub enum Event {
         /// Whether they cannot have used more, because the requests say so; else it is an estimate.
         at_most: bool,
     },
+    /// The state file fails: nothing is sent, and what is paid for is held until it works again.
+    Holding {
+        /// Why, and what to do.
+        reason: String,
+        /// Answers that are held.
+        answers: usize,
+        /// Requests that are waited for.
+        in_flight: usize,
+        /// How long it is tried at the most.
+        seconds: f64,
+        /// Until when, by the wall clock.
+        until: DateTime<Utc>,
+    },
+    /// The state file works again.
+    Released {},
     /// The run has ended. The last event of every run.
     #[serde(skip_deserializing)]
     Summary(Summary),
@@ -226,7 +244,9 @@ impl Event {
             | Self::Resumed { .. }
             | Self::Waiting { .. }
             | Self::Stopping { .. }
-            | Self::Abandoned { .. } => true,
+            | Self::Abandoned { .. }
+            | Self::Holding { .. }
+            | Self::Released {} => true,
             Self::Started { .. }
             | Self::Recovered { .. }
             | Self::WithoutHistory { .. }
@@ -287,6 +307,8 @@ pub enum WaitFor {
     Account,
     /// A request that was refused, and is asked again alone.
     Refused,
+    /// The disk: what is paid for cannot be kept.
+    Disk,
 }
 
 impl WaitFor {
@@ -340,8 +362,15 @@ mod tests {
             Event::NearlyUsed { limit, left: 3 },
             Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
             Event::Resumed { cause: Cause::Outage },
-            Event::Stopping { reason: "interrupted".to_owned(), in_flight: 2, signal: Some(Signal::Interrupt) },
+            Event::Stopping {
+                reason: "interrupted".to_owned(),
+                in_flight: 2,
+                signal: Some(Signal::Interrupt),
+                held: 1,
+            },
             Event::Abandoned { in_flight: 2, tokens: 1_054, at_most: false },
+            Event::Holding { reason: "full".to_owned(), answers: 1, in_flight: 2, seconds: 60.0, until: at },
+            Event::Released {},
         ];
         for event in waits.into_iter().chain(others) {
             let line = event.to_json();

@@ -17,6 +17,10 @@ pub struct Tally {
     pub failed: usize,
     /// Answers that could not be written; the store keeps them.
     pub kept: usize,
+    /// Answers on disk that the journal could not be told of; the next run finds them.
+    pub unrecorded: usize,
+    /// Answers that could be kept nowhere.
+    pub lost: usize,
     /// Answers cut off by a token limit.
     pub truncated: usize,
     /// Answers that are refusals.

@@ -107,8 +107,19 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let day = used(*tokens_within_day, limits.tokens_per_day, *requests_within_day, limits.requests_per_day);
             (Verbosity::Normal, format!("{}: {minute} in this minute, {day} today", counted(*answers, "answer")))
         }
-        Event::Stopping { reason, in_flight, signal } => (Verbosity::Quiet, stopping(reason, *in_flight, *signal)),
+        Event::Stopping { reason, in_flight, held, signal } => {
+            (Verbosity::Quiet, stopping(reason, *in_flight, *held, *signal))
+        }
         Event::Abandoned { in_flight, tokens, at_most } => (Verbosity::Quiet, abandoned(*in_flight, *tokens, *at_most)),
+        Event::Holding { reason, answers, in_flight, until, .. } => {
+            let (answers, requests) = (counted(*answers, "answer"), counted(*in_flight, "request"));
+            let line = format!(
+                "{reason}. Nothing is sent until it works again, at the latest until {}; {answers} held, {requests} in flight",
+                clock_time(*until)
+            );
+            (Verbosity::Quiet, line)
+        }
+        Event::Released {} => (Verbosity::Quiet, "the state file works again".to_owned()),
         Event::Summary(_) => return None,
     })
 }
@@ -182,13 +193,14 @@ fn recovered([requests, answered, again]: [usize; 3], most_tokens: u64, most_cos
 }
 
 /// That no more is sent, and what a second signal does after a first.
-fn stopping(reason: &str, in_flight: usize, signal: Option<Signal>) -> String {
-    let again = match signal.filter(|_| in_flight > 0) {
+fn stopping(reason: &str, in_flight: usize, held: usize, signal: Option<Signal>) -> String {
+    let again = match signal.filter(|_| in_flight + held > 0) {
         Some(Signal::Interrupt) => "; a second Ctrl-C stops at once",
         Some(Signal::HangUp | Signal::Terminate) => "; a second signal stops at once",
         None => "",
     };
-    format!("stopping: {reason}; {} in flight{again}", counted(in_flight, "request"))
+    let held = if held > 0 { format!(", {} held", counted(held, "answer")) } else { String::new() };
+    format!("stopping: {reason}; {} in flight{held}{again}", counted(in_flight, "request"))
 }
 
 /// What is not waited for.
@@ -217,6 +229,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
         WaitFor::Outage => "the server, which fails".to_owned(),
         WaitFor::Account => "the account, which is used up".to_owned(),
         WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
+        WaitFor::Disk => "the disk, to keep what is paid for".to_owned(),
     }
 }
 
@@ -368,7 +381,7 @@ mod tests {
     fn a_signal_says_what_a_second_one_does() {
         let stopping = |in_flight, signal: Option<Signal>| {
             let reason = signal.map_or("a day limit is reached".to_owned(), |signal| signal.to_string());
-            told(&Event::Stopping { reason, in_flight, signal }).1
+            told(&Event::Stopping { reason, in_flight, held: 0, signal }).1
         };
         for (line, expected) in [
             (

@@ -43,7 +43,7 @@ impl Machine {
         self.blocked = None;
         self.next_try = None;
         self.binds = None;
-        if !self.has_ready() {
+        if self.is_holding() || !self.has_ready() {
             return;
         }
         let Some(most) = self.gate(now, actions) else { return };
@@ -184,7 +184,10 @@ impl Machine {
         let admitted = begun.admitted.len();
         // A stop or a pause that came while the store was asked holds for these too: they are given back unsent.
         let closed = matches!(self.breaker.gate(now.mono), Gate::NotBefore(_) | Gate::Probing);
-        let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some();
+        if self.recording.is_none() && self.finished.is_empty() {
+            self.store_works(actions);
+        }
+        let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some() || self.is_holding();
         for (place, (&job, reservation)) in claimed.iter().zip(begun.admitted).enumerate() {
             // Where the breaker opened in the meantime, one of them may be the probe, if it is not another's turn.
             let probing = place > 0 && self.breaker.gate(now.mono) == Gate::Probing;
@@ -235,11 +238,7 @@ impl Machine {
         }
         if daily && self.rules.on_day_limit == OnDayLimit::Exit {
             if self.stopping.is_none() {
-                actions.push(Action::Say(Event::Stopping {
-                    reason: format!("{} is reached", wait.limit),
-                    in_flight: self.in_flight,
-                    signal: None,
-                }));
+                self.say_stopping(format!("{} is reached", wait.limit), None, actions);
                 self.stopping = Some(Ending::DayLimit);
             }
             return;

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use super::admission::Told;
 use super::breaker::Breaker;
 use super::in_flight::InFlight;
+use super::keep::Trouble;
 use super::outcome::Held;
 use super::soft_start::SoftStart;
 use super::throttle::Throttle;
@@ -48,6 +49,10 @@ pub struct Machine {
     /// Ends that wait for the store.
     pub(super) finished: Vec<(Finished, Recorded)>,
 
+    /// Outputs that could not be written, and are not recorded.
+    pub(super) unwritten: usize,
+    pub(super) trouble: Option<Trouble>,
+
     /// What is known of the server's own limits.
     pub(super) server: ServerLimits,
     pub(super) throttle: Throttle,
@@ -84,7 +89,12 @@ pub(super) struct Tries {
 #[derive(Debug)]
 pub(super) enum Active {
     Sending(Reservation, Ticket),
-    Writing { settled: Option<Settlement>, end: End },
+    /// `again` where it could not be written before.
+    Writing {
+        settled: Option<Settlement>,
+        end: End,
+        again: bool,
+    },
 }
 
 /// The end that an output on its way to the disk leads to.
@@ -97,14 +107,18 @@ pub(super) enum End {
 /// What a recorded end means for the run.
 #[derive(Debug)]
 pub(super) enum Recorded {
-    Done(JobIndex, Usage, Finish),
+    /// The text is needed until the answer is recorded: it may have to be written again.
+    Done { job: JobIndex, usage: Usage, finish: Finish, text: String },
     Failed {
         job: JobIndex,
         usage: Usage,
-        class: String,
-        message: String,
+        /// Class and message.
+        failed: (String, String),
+        /// Why its output could not be written.
+        unwritten: Option<String>,
     },
-    Kept(Usage),
+    /// The output could not be written, for this reason.
+    Kept { job: JobIndex, usage: Usage, why: String },
     /// Nothing yet: it may be final.
     Held(JobIndex),
     /// It may be begun again from this moment on.
@@ -141,6 +155,8 @@ impl Machine {
             settled_since: false,
             recording: None,
             finished: Vec::new(),
+            unwritten: 0,
+            trouble: None,
             server,
             throttle: Throttle::default(),
             soft_start: SoftStart::default(),
@@ -190,12 +206,15 @@ impl Machine {
             Input::Wake => {}
             Input::Begun(begun) => self.begun(now, begun, &mut actions),
             Input::Heard(job, verdict, hints) => self.heard(now, job, verdict, &hints, &mut actions),
-            Input::Written(job, result) => self.written(job, result, &mut actions),
+            Input::Written(job, content, result) => self.written(job, content, result),
             Input::Recorded => self.recorded(&mut actions),
-            Input::StoreFailed(message) => self.store_failed(message, &mut actions),
+            Input::Unbegun(reason) => self.unbegun(now, reason, &mut actions),
+            Input::Unrecorded(finished, why) => self.unrecorded(now, finished, why, &mut actions),
+            Input::StoreGone(reason) => self.store_gone(reason, &mut actions),
             Input::Interrupt(signal) => {
                 if let Some(first) = self.signal {
                     self.ended = true;
+                    self.lose();
                     self.say_abandoned(&mut actions);
                     actions.push(Action::End(Ending::Interrupted(first)));
                     return actions;
@@ -203,8 +222,7 @@ impl Machine {
                 self.signal = Some(signal);
                 // An interrupt wins over a slower end that is under way.
                 self.stopping = Some(Ending::Interrupted(signal));
-                let reason = signal.to_string();
-                actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: self.signal }));
+                self.say_stopping(signal.to_string(), Some(signal), &mut actions);
             }
         }
         self.go_on(now, &mut actions);
@@ -226,20 +244,12 @@ impl Machine {
 
     /// Asks for whatever can be done now.
     fn go_on(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        if matches!(self.stopping, Some(Ending::Store(_))) {
-            // The store is not asked again, also because it may still be busy with what it was asked before it failed.
-            self.finished.clear();
-        }
-        if self.recording.is_none() && !self.finished.is_empty() {
-            let (finished, recorded) = std::mem::take(&mut self.finished).into_iter().unzip();
-            self.recording = Some(recorded);
-            actions.push(Action::Finish(finished));
-        }
+        self.keep(now, actions);
         self.end_held(actions);
         if self.stopping.is_none() && self.rules.deadline.is_some_and(|deadline| deadline <= now.mono) && self.open > 0
         {
             let reason = "the time that the run was given is over".to_owned();
-            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: None }));
+            self.say_stopping(reason, None, actions);
             self.stopping = Some(Ending::Deadline);
         }
         if self.stopping.is_none() {
@@ -310,12 +320,13 @@ impl Machine {
 
     /// The next moment at which something can change by itself.
     fn next_wake(&mut self) -> Option<Mono> {
+        let trial = self.next_trial();
         if self.stopping.is_some() {
-            return None;
+            return trial;
         }
         let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
         let admission = if self.claimed.is_none() && self.has_ready() { self.blocked.or(self.next_try) } else { None };
-        delayed.into_iter().chain(admission).chain(self.rules.deadline).min()
+        delayed.into_iter().chain(admission).chain(self.rules.deadline).chain(trial).min()
     }
 }
 

@@ -9,12 +9,13 @@
 //!
 //! `machine` holds the state and takes the inputs. What may be sent next is for `admission`, which asks in turn `breaker` (is the server there?),
 //! `throttle` (does it want a pause?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the limits. What comes of an
-//! attempt is for `outcome`; `estimate` says what output to reserve. What a run that died leaves is for `recover`.
+//! attempt is for `outcome`, how an answer is kept for `keep`; `estimate` says what output to reserve. What a run that died leaves is for `recover`.
 
 mod admission;
 mod breaker;
 mod estimate;
 mod in_flight;
+mod keep;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
@@ -133,35 +134,39 @@ pub enum Input {
     /// What came back for a `Send`, with what it says of the server's limits. An answer's usage is filled in, counted where the server
     /// reported none.
     Heard(JobIndex, Verdict, Vec<ServerHint>),
-    /// A `Write` was carried out.
-    Written(JobIndex, Result<ContentId, Unwritten>),
+    /// A `Write` was carried out, or failed for this reason. The content comes back.
+    Written(JobIndex, Content, Result<ContentId, String>),
     /// A `Finish` was carried out.
     Recorded,
-    /// `Begin` or `Finish` failed: nothing can be sent any more.
-    StoreFailed(String),
+    /// `Begin` failed, and nothing has begun.
+    Unbegun(String),
+    /// `Finish` failed, and nothing is recorded. What was to be comes back.
+    Unrecorded(Vec<Finished>, NotRecorded),
+    /// What the store is told is not there for the next run.
+    StoreGone(String),
     /// A person wants the run to end; the second time, at once.
     Interrupt(Signal),
 }
 
-/// An output that could not be written.
+/// Why ends are not recorded.
 #[derive(Debug)]
-pub struct Unwritten {
-    /// What the system says.
-    pub message: String,
-    /// What should have been written.
-    pub content: Content,
+pub enum NotRecorded {
+    /// The outputs' folder cannot be flushed; the store was not asked.
+    Unflushed(String),
+    /// The store fails.
+    Store(String),
 }
 
 /// What is to be done.
 #[derive(Debug)]
 pub enum Action {
-    /// Take the claims to the store, in order. Answered by `Begun`; one is under way at a time.
+    /// Take the claims to the store, in order. Answered by `Begun` or `Unbegun`; one is under way at a time.
     Begin(Vec<Claim>),
     /// Send the request. Answered by `Heard`.
     Send(JobIndex),
     /// Write the output. Answered by `Written`.
     Write(JobIndex, Content),
-    /// Take the ends to the store, when the outputs' folder is flushed. Answered by `Recorded`; one is under way at a time.
+    /// Take the ends to the store, when the outputs' folder is flushed. Answered by `Recorded` or `Unrecorded`; one is under way at a time.
     Finish(Vec<Finished>),
     /// Keep what is known of the server's limits for later runs. Nothing waits for it.
     Learn(Vec<LearnedLimit>),

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::breaker::{Cause, Judged, Refused};
 use super::machine::{Active, End, Machine, Recorded};
-use super::{Action, Content, Ending, Job, JobIndex, Unwritten};
+use super::{Action, Content, Ending, JobIndex};
 use crate::admit::hint::ServerHint;
 use crate::admit::ledger::Amount;
 use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
 use crate::config::OnQuota;
-use crate::model::{ContentId, PromptId, Usage};
-use crate::record::{Ended, Finished, Reservation, Settlement};
+use crate::model::{Signal, Usage};
+use crate::record::{Ended, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
@@ -148,7 +148,7 @@ impl Machine {
             usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
         self.estimate.learn(usage.output_tokens);
         let settled = Some(Settlement { reservation, used: Amount::request(usage.total()), heard: now.mono });
-        self.active.insert(job, Active::Writing { settled, end: End::Answered { usage, finish } });
+        self.active.insert(job, Active::Writing { settled, end: End::Answered { usage, finish }, again: false });
         actions.push(Action::Write(job, Content::Answer(text)));
     }
 
@@ -352,7 +352,7 @@ impl Machine {
     }
 
     /// The journal has the end of an attempt whose failure is held.
-    fn held_journalled(&mut self, job: JobIndex) {
+    pub(super) fn held_journalled(&mut self, job: JobIndex) {
         let Some(place) = self.held.iter().position(|held| held.job == job) else { return };
         if self.held[place].released {
             let held = self.held.swap_remove(place);
@@ -368,118 +368,17 @@ impl Machine {
         self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
     }
 
-    fn stop(&mut self, ending: Ending, reason: String, actions: &mut Vec<Action>) {
+    pub(super) fn say_stopping(&self, reason: String, signal: Option<Signal>, actions: &mut Vec<Action>) {
+        // What is on its way to the store is no news.
+        let held = if self.trouble.is_some() { self.held_answers() } else { 0 };
+        let in_flight = self.in_flight;
+        actions.push(Action::Say(Event::Stopping { reason, in_flight, held, signal }));
+    }
+
+    pub(super) fn stop(&mut self, ending: Ending, reason: String, actions: &mut Vec<Action>) {
         if self.stopping.is_none() {
-            actions.push(Action::Say(Event::Stopping { reason, in_flight: self.in_flight, signal: None }));
+            self.say_stopping(reason, None, actions);
             self.stopping = Some(ending);
-        }
-    }
-
-    pub(super) fn write_error(
-        &mut self,
-        job: JobIndex,
-        settled: Option<Settlement>,
-        usage: Usage,
-        class: &str,
-        message: String,
-        actions: &mut Vec<Action>,
-    ) {
-        if settled.is_none() {
-            // It was not in flight before; its output is now.
-            self.in_flight += 1;
-        }
-        let end = End::Failed { class: class.to_owned(), message: message.clone(), usage };
-        self.active.insert(job, Active::Writing { settled, end });
-        actions.push(Action::Write(job, Content::Error { class: class.to_owned(), message }));
-    }
-
-    pub(super) fn written(&mut self, job: JobIndex, result: Result<ContentId, Unwritten>, actions: &mut Vec<Action>) {
-        let Some(Active::Writing { settled, end }) = self.active.remove(&job) else { return };
-        self.in_flight -= 1;
-        let unwritten = match &result {
-            Ok(_) => None,
-            Err(unwritten) => Some(unwritten.message.clone()),
-        };
-        let (ended, recorded) = match (end, result) {
-            (End::Answered { usage, finish }, Ok(output)) => {
-                (Ended::Done { usage, finish, output }, Recorded::Done(job, usage, finish))
-            }
-            (End::Answered { usage, finish }, Err(Unwritten { content: Content::Answer(text), .. })) => {
-                (Ended::Unwritten { usage, finish, text }, Recorded::Kept(usage))
-            }
-            // The journal says what the output cannot.
-            (End::Failed { class, message, usage }, _) => {
-                let recorded = Recorded::Failed { job, usage, class: class.clone(), message: message.clone() };
-                (Ended::Failed { class, message, usage }, recorded)
-            }
-            // What comes back unwritten is what was given out.
-            (End::Answered { .. }, Err(_)) => return,
-        };
-        self.record(job, settled, ended, recorded);
-        if let Some(message) = unwritten
-            // A store that cannot be asked any more is the graver end.
-            && !matches!(self.stopping, Some(Ending::Disk(_) | Ending::Store(_)))
-        {
-            actions.push(Action::Say(Event::Stopping {
-                reason: message.clone(),
-                in_flight: self.in_flight,
-                signal: None,
-            }));
-            self.stopping = Some(Ending::Disk(message));
-        }
-    }
-
-    fn record(&mut self, job: JobIndex, settled: Option<Settlement>, ended: Ended, recorded: Recorded) {
-        let Job { prompt, fingerprint, .. } = self.jobs[job as usize];
-        self.finished.push((Finished { prompt, fingerprint, settled, ended }, recorded));
-    }
-
-    pub(super) fn recorded(&mut self, actions: &mut Vec<Action>) {
-        // Settled amounts may have made room.
-        self.blocked = None;
-        self.settled_since = true;
-        for recorded in self.recording.take().unwrap_or_default() {
-            match recorded {
-                Recorded::Done(job, usage, finish) => {
-                    self.tally.answered(usage, finish);
-                    let prompt = self.end(job);
-                    actions.push(Action::Say(Event::Done { prompt, usage, finish }));
-                }
-                Recorded::Failed { job, usage, class, message } => {
-                    self.tally.failed(usage);
-                    let prompt = self.end(job);
-                    actions.push(Action::Say(Event::Failed { prompt, class, message }));
-                }
-                Recorded::Held(job) => self.held_journalled(job),
-                Recorded::Kept(usage) => self.tally.kept(usage),
-                Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),
-            }
-        }
-    }
-
-    /// Counts a job as ended.
-    fn end(&mut self, index: JobIndex) -> PromptId {
-        let job = &self.jobs[index as usize];
-        self.tries.remove(&index);
-        self.open -= 1;
-        if job.doomed.is_none() {
-            self.open_in_batch[job.batch as usize] -= 1;
-        }
-        job.prompt
-    }
-
-    pub(super) fn store_failed(&mut self, message: String, actions: &mut Vec<Action>) {
-        // What was to be journalled is lost; the outputs on disk are found by the next run.
-        self.claimed = None;
-        self.recording = None;
-        self.finished.clear();
-        if !matches!(self.stopping, Some(Ending::Store(_))) {
-            actions.push(Action::Say(Event::Stopping {
-                reason: message.clone(),
-                in_flight: self.in_flight,
-                signal: None,
-            }));
-            self.stopping = Some(Ending::Store(message));
         }
     }
 }

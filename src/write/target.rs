@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::WriteError;
 use super::on_disk::{self, Form};
 use crate::atomic;
 use crate::model::{ContentId, PromptId};
@@ -78,7 +79,16 @@ pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
 ///
 /// A failed prompt's line never replaces an answer: that is moved to `N_output.previous.txt` first. `answered` says that the journal knows what
 /// stands there as an answer; where it does not, the text has to say what it is.
-pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> io::Result<ContentId> {
+pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> Result<ContentId, WriteError> {
+    try_write(folder, id, content, answered).map_err(|source| WriteError::output(folder, id, source))
+}
+
+/// Makes the outputs of `folder` survive a power cut.
+pub fn flush(folder: &Path) -> Result<(), WriteError> {
+    atomic::sync_folder(folder).map_err(|source| WriteError::flush(folder, source))
+}
+
+fn try_write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> io::Result<ContentId> {
     let path = folder.join(file_name(id));
     let bytes = bytes(content);
     if matches!(content, Content::Error { .. }) {

@@ -238,6 +238,50 @@ pub(crate) fn in_flight_at_the_kill(ended: &Ended) -> Option<[u64; 3]> {
         .and_then(|[requests, answered, again]| Some([requests?, answered?, again?]))
 }
 
+/// A small disk of its own, taken away when dropped.
+#[cfg(target_os = "linux")]
+pub(crate) struct SmallDisk(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    pub(crate) fn mount(workspace: &Workspace, name: &str, size: &str) -> Self {
+        let path = workspace.path(name);
+        let disk = Self(path);
+        disk.option("-t", "tmpfs", &format!("size={size}"));
+        disk
+    }
+
+    pub(crate) fn resize(&self, size: &str) {
+        self.option("-o", "remount", &format!("size={size}"));
+    }
+
+    /// Fills it up, to the last page.
+    pub(crate) fn fill(&self) {
+        use std::io::Write as _;
+        let mut filler = fs::File::create(self.0.join("filler")).expect("made");
+        while filler.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    /// Makes the room again that was filled up.
+    pub(crate) fn empty(&self) {
+        fs::remove_file(self.0.join("filler")).expect("removed");
+    }
+
+    fn option(&self, flag: &str, value: &str, options: &str) {
+        let mut command = std::process::Command::new("mount");
+        let ran = command.args([flag, value, "-o", options, "none"]).arg(&self.0).output().expect("mount");
+        assert!(ran.status.success(), "this test mounts a small tmpfs, which needs root: {ran:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What stays mounted is seen when the folder cannot be removed.
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {

@@ -238,6 +238,7 @@ impl Laws {
                         | WaitFor::Outage
                         | WaitFor::Account
                         | WaitFor::Refused
+                        | WaitFor::Disk
                 )
             )
         {
@@ -293,8 +294,9 @@ impl Laws {
         open
     }
 
-    /// Law 6: nothing is asked for after a stop.
-    pub(crate) fn asked(&mut self, now: &Now) {
+    /// Law 6: nothing is asked for after a stop. Nor while something is paid for that the store could not be told of.
+    pub(crate) fn asked(&mut self, now: &Now, holding: bool) {
+        self.demand(!holding, "3 (never twice)", || format!("more is begun at {now:?} although the store fails"));
         let stopped = self.stopped;
         self.demand(!stopped, "6 (a stop)", || format!("something is begun at {now:?} after the stop"));
     }
@@ -422,7 +424,9 @@ impl Laws {
                 *seconds
             }
             // A wait for a probe, which is told with its end.
-            Event::Paused { seconds, .. } => *seconds,
+            Event::Paused { seconds, .. }
+            // The store is tried again until then.
+            | Event::Holding { seconds, .. } => *seconds,
             Event::Stopping { .. } => {
                 self.stopped = true;
                 0.0
@@ -475,6 +479,15 @@ impl Laws {
             Some(Content::Error { .. }) | None => !done,
         };
         self.demand(right, "4 (never torn, never lost)", || format!("prompt {prompt}, done: {done}, has {output:?}"));
+    }
+
+    /// Law 3: what is paid for is kept as long as the process lives.
+    pub(crate) fn keeps_what_is_paid(&mut self) {
+        let lost = self.turns.iter().find(|(prompt, turn)| turn.answered && !self.paid.contains(prompt));
+        let lost = lost.map(|(prompt, _)| *prompt);
+        self.demand(lost.is_none(), "3 (what is paid is kept)", || {
+            format!("the run ends without the answer of {lost:?}")
+        });
     }
 
     /// The tally adds up, and says what was journalled.

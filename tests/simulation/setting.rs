@@ -42,7 +42,13 @@ pub(crate) struct Case {
     pub(crate) quick_refusals: bool,
     pub(crate) faultless: bool,
     pub(crate) disk_failure: f64,
+    /// How often the store fails, and for how long from then on, in nanoseconds.
     pub(crate) store_failure: f64,
+    pub(crate) store_down: u64,
+    /// Whether the outputs are on the store's disk, and fail with it.
+    pub(crate) one_disk: bool,
+    /// How often the outputs' folder cannot be flushed.
+    pub(crate) flush_failure: f64,
     pub(crate) sleeps: bool,
     pub(crate) interrupts: bool,
 }
@@ -165,7 +171,7 @@ impl Setting {
         let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
         // Said here once more, so that a ledger without it is found out.
         let guard = nanos((limits.window / 64).min(Duration::from_millis(250)));
-        let case = Case {
+        let mut case = Case {
             tame,
             store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
             transit: if tame { guard / 4 } else { random.u64(1..200 * MS) },
@@ -174,6 +180,9 @@ impl Setting {
             faultless,
             disk_failure: if random.u8(..8) == 0 { random.f64() * 0.2 } else { 0.0 },
             store_failure: if random.u8(..8) == 0 { random.f64() * 0.1 } else { 0.0 },
+            store_down: 0,
+            one_disk: false,
+            flush_failure: 0.0,
             sleeps: !tame && random.u8(..4) == 0,
             interrupts: random.u8(..5) == 0,
         };
@@ -205,6 +214,12 @@ impl Setting {
         let crashes = if random.bool() { random.usize(1..5) } else { 0 };
         let mut crash_at: Vec<u64> = (0..crashes).map(|_| random.u64(1..(count * 14 + 30))).collect();
         crash_at.sort_unstable();
+        // The longest outlasts the patience of any run.
+        case.store_down = *random.choice(&[1, 30, 7_200]).expect("not empty") * SECOND;
+        case.one_disk = random.bool();
+        if random.u8(..8) == 0 {
+            case.flush_failure = random.f64() * 0.2;
+        }
         Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, random }
     }
 }

@@ -19,7 +19,7 @@ use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{
-    Action, Cause, Content, Doom, Ending, Input, Job, JobIndex, Machine, OutputEstimate, Place, Rules, Unwritten,
+    Action, Cause, Content, Doom, Ending, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Place, Rules,
 };
 use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
@@ -59,6 +59,10 @@ pub(crate) struct Outcome {
     pub(crate) stops: usize,
     /// Refusals that were asked again, and were stray ones.
     pub(crate) strays: usize,
+    /// Times that the folder could not be flushed, that the store worked again, and that a run gave up on it.
+    pub(crate) unflushed: usize,
+    pub(crate) released: usize,
+    pub(crate) gave_up: usize,
     /// The share of the server's limit that was used, and requests that fell into its outage.
     pub(crate) utilisation: Option<f64>,
     pub(crate) in_outage: usize,
@@ -78,6 +82,9 @@ impl std::ops::AddAssign for Outcome {
         self.adopted += other.adopted;
         self.stops += other.stops;
         self.strays += other.strays;
+        self.unflushed += other.unflushed;
+        self.released += other.released;
+        self.gave_up += other.gave_up;
     }
 }
 
@@ -89,11 +96,12 @@ enum Happening {
     Begun(Begun),
     StoreFinish(Vec<Finished>),
     Recorded,
-    StoreFailed { asked: bool },
+    Unbegun,
+    Unrecorded(Vec<Finished>, NotRecorded),
     Arrive { request: usize, job: JobIndex },
     Heard(JobIndex, Verdict, Vec<ServerHint>),
     Disk(JobIndex, Content),
-    Written(JobIndex, Result<ContentId, Unwritten>),
+    Written(JobIndex, Content, Result<ContentId, String>),
     Interrupt,
     ClockStep(i64),
     Sleep(u64),
@@ -163,7 +171,12 @@ pub(crate) struct World {
     ready: BTreeMap<JobIndex, u64>,
     open_in_batch: BTreeMap<u32, usize>,
     journalled: (usize, usize, usize),
-    store_broke: bool,
+    /// Until when the store fails, and since when it was seen to.
+    down_until: u64,
+    down_since: Option<u64>,
+    /// What was to be recorded is held by the machine.
+    holding: bool,
+    interrupts: u8,
     asleep_until: u64,
     done: bool,
     /// What the last run knew of the server's limits.
@@ -202,7 +215,10 @@ impl World {
             ready: BTreeMap::new(),
             open_in_batch: BTreeMap::new(),
             journalled: (0, 0, 0),
-            store_broke: false,
+            down_until: 0,
+            down_since: None,
+            holding: false,
+            interrupts: 0,
             asleep_until: 0,
             done: false,
             learned: Vec::new(),
@@ -359,10 +375,14 @@ impl World {
                 self.recording = false;
                 self.feed(Input::Recorded);
             }
-            Happening::StoreFailed { asked } => {
-                *(if asked { &mut self.asking } else { &mut self.recording }) = false;
-                self.store_broke = true;
-                self.feed(Input::StoreFailed("no".to_owned()));
+            Happening::Unbegun => {
+                self.asking = false;
+                self.feed(Input::Unbegun("no".to_owned()));
+            }
+            Happening::Unrecorded(finished, why) => {
+                self.recording = false;
+                self.holding |= matches!(why, NotRecorded::Store(_));
+                self.feed(Input::Unrecorded(finished, why));
             }
             Happening::Arrive { request, job } => self.arrive(due.run, request, job),
             Happening::Heard(job, verdict, hints) => {
@@ -372,8 +392,11 @@ impl World {
                 self.feed(Input::Heard(job, verdict, hints));
             }
             Happening::Disk(job, content) => self.write(job, content),
-            Happening::Written(job, result) => self.feed(Input::Written(job, result)),
-            Happening::Interrupt if self.machine.is_some() => self.feed(Input::Interrupt(Signal::Interrupt)),
+            Happening::Written(job, content, result) => self.feed(Input::Written(job, content, result)),
+            Happening::Interrupt if self.machine.is_some() => {
+                self.interrupts += 1;
+                self.feed(Input::Interrupt(Signal::Interrupt));
+            }
             Happening::Interrupt => {}
             Happening::ClockStep(step) => self.offset += step,
             Happening::Sleep(long) => self.sleep(long),
@@ -430,7 +453,7 @@ impl World {
     fn carry_out(&mut self, now: &Now, action: Action) {
         match action {
             Action::Begin(claims) => {
-                self.laws.asked(now);
+                self.laws.asked(now, self.holding);
                 if std::mem::replace(&mut self.asking, true) {
                     self.laws.stuck("two Begins are under way");
                 }
@@ -485,14 +508,15 @@ impl World {
             Event::Waiting { .. } => self.outcome.waits += 1,
             Event::Stopping { .. } => self.outcome.stops += 1,
             Event::Resumed { cause: Cause::Refused } => self.outcome.strays += 1,
+            Event::Released {} => self.outcome.released += 1,
             _ => {}
         }
     }
 
     fn store_begin(&mut self, claims: &[Claim]) {
         let now = self.now();
-        if self.random.f64() < self.case.store_failure {
-            self.soon(self.case.store_delay, Happening::StoreFailed { asked: true });
+        if self.store_is_down() {
+            self.soon(self.case.store_delay, Happening::Unbegun);
             return;
         }
         match self.store.begin(claims, &|| now) {
@@ -511,10 +535,22 @@ impl World {
 
     fn store_finish(&mut self, finished: Vec<Finished>) {
         let now = self.now();
-        if self.random.f64() < self.case.store_failure {
-            self.soon(self.case.store_delay, Happening::StoreFailed { asked: false });
+        let done = finished.iter().filter(|end| matches!(end.ended, Ended::Done { .. }));
+        let done: Vec<PromptId> = done.map(|end| end.prompt).collect();
+        if !done.is_empty() && self.random.f64() < self.case.flush_failure {
+            // The folder is gone, with some of what was in it.
+            done.iter().filter(|_| self.random.bool()).for_each(|prompt| drop(self.outputs.remove(prompt)));
+            self.outcome.unflushed += 1;
+            let why = NotRecorded::Unflushed("gone".to_owned());
+            self.soon(self.case.store_delay, Happening::Unrecorded(finished, why));
             return;
         }
+        if self.store_is_down() {
+            let why = NotRecorded::Store("no".to_owned());
+            self.soon(self.case.store_delay, Happening::Unrecorded(finished, why));
+            return;
+        }
+        self.holding = false;
         for end in &finished {
             let prompt = end.prompt.0;
             if let Some(Settlement { used, heard, .. }) = &end.settled {
@@ -543,10 +579,24 @@ impl World {
                 }
             }
         }
-        match self.store.finish(finished, &now) {
+        match self.store.finish(&finished, &now) {
             Ok(()) => self.soon(self.case.store_delay, Happening::Recorded),
             Err(error) => self.laws.stuck(&error.to_string()),
         }
+    }
+
+    /// Whether the store fails now. It begins to by chance, and goes on for a while.
+    fn store_is_down(&mut self) -> bool {
+        if self.mono >= self.down_until {
+            let fails = self.random.f64() < self.case.store_failure;
+            if !fails {
+                self.down_since = None;
+                return false;
+            }
+            self.down_until = self.mono + self.random.u64(..=self.case.store_down);
+        }
+        self.down_since.get_or_insert(self.mono);
+        true
     }
 
     fn arrive(&mut self, run: u32, request: usize, job: JobIndex) {
@@ -566,14 +616,15 @@ impl World {
 
     fn write(&mut self, job: JobIndex, content: Content) {
         let prompt = PromptId(self.prompt_of(job));
-        let result = if self.random.f64() < self.case.disk_failure {
-            Err(Unwritten { message: "no space".to_owned(), content })
+        let down = self.case.one_disk && self.mono < self.down_until;
+        let result = if down || self.random.f64() < self.case.disk_failure {
+            Err("no space".to_owned())
         } else {
             let output = content_id(&content);
-            self.outputs.insert(prompt, content);
+            self.outputs.insert(prompt, content.clone());
             Ok(output)
         };
-        self.soon(self.case.store_delay, Happening::Written(job, result));
+        self.soon(self.case.store_delay, Happening::Written(job, content, result));
     }
 
     /// The lid is closed: what the client waits for comes when it is opened, what is on its way to the server arrives.
@@ -654,7 +705,8 @@ impl World {
         self.laws.starts(jobs.iter().map(|job| job.prompt.0), &lost);
         self.ready =
             (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
-        (self.asking, self.recording, self.store_broke) = (false, false, false);
+        (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
+        self.down_since = None;
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
         let server =
@@ -667,9 +719,15 @@ impl World {
         let now = self.now();
         let machine = self.machine.as_ref().expect("it ends");
         let dropped = machine.progress().in_flight > 0 || self.asking || self.recording;
-        if !dropped && !self.store_broke {
+        let patience = nanos(self.rules.give_up_after);
+        let gave_up = self.down_since.is_some_and(|since| since + patience <= self.mono);
+        if self.interrupts < 2 && !gave_up {
+            self.laws.keeps_what_is_paid();
+        }
+        self.outcome.gave_up += usize::from(matches!(ending, Ending::Store(_)));
+        if !dropped {
             self.laws.ends(machine.jobs().len(), machine.progress().tally, self.journalled, ending);
-        } else if !matches!(ending, Ending::Interrupted(_)) && !self.store_broke {
+        } else if !matches!(ending, Ending::Interrupted(_)) {
             self.laws.stuck("it ends although something is under way");
         }
         match ending {
@@ -687,6 +745,8 @@ impl World {
         if self.outcome.runs > 3 {
             self.case.disk_failure = 0.0;
             self.case.store_failure = 0.0;
+            self.case.flush_failure = 0.0;
+            self.down_until = 0;
         }
     }
 
@@ -711,6 +771,7 @@ impl World {
             self.laws.convict();
         }
         let batched = self.prompts.values().any(|prompt| prompt.batch > 0);
+        let clean = clean && self.outcome.released == 0;
         if self.case.faultless && clean && fits_reservation && !self.daily() && !batched && !self.case.sleeps {
             self.laws.in_time(self.mono - began, self.latencies);
         }

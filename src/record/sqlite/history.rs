@@ -111,7 +111,7 @@ mod tests {
         };
         let prompt = PromptId(prompt);
         let finished = Finished { prompt, fingerprint: claim.fingerprint, settled: Some(settled), ended };
-        store.finish(vec![finished], &heard).expect("finished");
+        store.finish(&[finished], &heard).expect("finished");
     }
 
     #[test]

@@ -24,8 +24,7 @@ use super::entry::{IllegalStep, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::admit::limits::Limits;
-use crate::atomic::folder_of;
-use crate::atomic::make_private_folder;
+use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::{Mono, Now, Quarter, nanos};
 
 /// The embedded store.
@@ -33,6 +32,8 @@ use crate::clock::{Mono, Now, Quarter, nanos};
 pub struct SqliteStore {
     connection: Connection,
     path: PathBuf,
+    /// Of the file, 0 where the system has none.
+    inode: u64,
     ledger_file: PathBuf,
     boot: String,
     ledger: Ledger,
@@ -84,8 +85,10 @@ impl SqliteStore {
     }
 
     fn on(connection: Connection, path: PathBuf, ledger_file: &Path, limits: Limits, boot: String) -> Self {
+        let inode = std::fs::metadata(&path).map_or(0, |metadata| FileIdentity::of(&metadata).inode);
         Self {
             connection,
+            inode,
             path,
             ledger_file: ledger_file.to_owned(),
             boot,
@@ -99,6 +102,17 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the file is where it was opened. One that is not goes on as if nothing had happened, and nobody finds what is noted there.
+    pub fn is_there(&self) -> Result<(), StoreError> {
+        let there = std::fs::metadata(&self.path).map(|metadata| FileIdentity::of(&metadata).inode);
+        // While we have it open, no other file has its inode.
+        if there.is_ok_and(|inode| inode == self.inode) {
+            Ok(())
+        } else {
+            Err(StoreError::Gone { path: self.path.clone() })
+        }
     }
 
     /// Runs `work` in one immediate transaction that has read what others wrote. The ledger in memory is handed in, to be changed with the file.
@@ -120,7 +134,11 @@ impl SqliteStore {
             transaction.commit()?;
             Ok(result)
         };
-        run().map_err(|source| StoreError::Database { path: path.clone(), source })
+        run().map_err(|source| {
+            // What the memory has of it is not in the file.
+            *seen = Seen::nothing();
+            StoreError::Database { path: path.clone(), source }
+        })
     }
 
     /// Reads what others wrote.
@@ -130,7 +148,10 @@ impl SqliteStore {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
             read_changes(&transaction, ledger, boot, seen, now)
         };
-        run().map_err(|source| StoreError::Database { path: path.clone(), source })
+        run().map_err(|source| {
+            *seen = Seen::nothing();
+            StoreError::Database { path: path.clone(), source }
+        })
     }
 
     pub(super) fn ledger_file(&self) -> &Path {
@@ -213,7 +234,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn finish(&mut self, finished: Vec<Finished>, now: &Now) -> Result<(), StoreError> {
+    fn finish(&mut self, finished: &[Finished], now: &Now) -> Result<(), StoreError> {
         let run = self.run;
         let wall_ms = now.wall.timestamp_millis();
         self.write(&|| *now, |transaction, ledger, _| {
@@ -230,28 +251,28 @@ impl Store for SqliteStore {
                 .optional()?;
             for Finished { prompt, fingerprint, settled, ended } in finished {
                 if let Some(Settlement { reservation, used, heard }) = settled {
-                    let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..used };
+                    let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..*used };
                     // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
                     let is_replaced = Some(signed(reservation.entry)) <= replaced;
                     let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
-                    let settled = Settled { reserved: reservation.tokens, used, heard };
+                    let settled = Settled { reserved: reservation.tokens, used, heard: *heard };
                     ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
                     let change = entries.entry((reservation.entry, reservation.quarter)).or_default();
                     change.tokens = change.tokens.saturating_add(signed(used.tokens) - signed(reservation.tokens));
                     change.requests += signed(used.requests) - 1;
                     change.settled += 1;
-                    change.heard = change.heard.max(heard);
+                    change.heard = change.heard.max(*heard);
                 }
-                let row = Row::of(&ended);
+                let row = Row::of(ended);
                 let status = step(transaction, run, prompt.0, row.step)?;
                 journal.execute(params![
                     run, signed(prompt.0), fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
                     wall_ms, row.class, row.message, row.finish
                 ])?;
-                if let Ended::Done { output, .. } = &ended {
+                if let Ended::Done { output, .. } = ended {
                     places::note_output(transaction, run, prompt.0, *output)?;
                 }
-                if let Ended::Unwritten { text, .. } = &ended {
+                if let Ended::Unwritten { text, .. } = ended {
                     transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, signed(prompt.0), text])?;
                 }
             }
@@ -378,6 +399,13 @@ struct Seen {
     version: Option<i64>,
     /// The first quarter of an hour that is in memory.
     since: Option<Quarter>,
+}
+
+impl Seen {
+    /// All is to be read anew: no file has this epoch.
+    fn nothing() -> Self {
+        Self { epoch: -1, ..Self::default() }
+    }
 }
 
 /// Brings the ledger in memory up to the file.

@@ -1,0 +1,77 @@
+//! What keeps an answer from the disk, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::target::file_name;
+use crate::atomic::advice;
+use crate::model::PromptId;
+
+/// An output cannot be written, or is not on the disk for good.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The outputs folder is not there any more.
+    #[error("the outputs folder {folder} is gone: it was moved or deleted. Put it back, or make it, and run again")]
+    Gone {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The output cannot be written.
+    #[error("{path} cannot be written: {source}; {} and run again", advice(source))]
+    Output {
+        /// The output.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The folder cannot be flushed.
+    #[error("the outputs folder {folder} cannot be flushed to disk: {source}; {} and run again", advice(source))]
+    Flush {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    /// Of an output of `folder`.
+    pub(super) fn output(folder: &Path, prompt: PromptId, source: io::Error) -> Self {
+        let path = folder.join(file_name(prompt));
+        Self::gone(folder, &source).unwrap_or(Self::Output { path, source })
+    }
+
+    /// Of `folder` itself.
+    pub(super) fn flush(folder: &Path, source: io::Error) -> Self {
+        let folder = folder.to_owned();
+        Self::gone(&folder, &source).unwrap_or(Self::Flush { folder, source })
+    }
+
+    fn gone(folder: &Path, source: &io::Error) -> Option<Self> {
+        let is_gone = source.kind() == io::ErrorKind::NotFound && !folder.exists();
+        is_gone.then(|| Self::Gone { folder: folder.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_to_do() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let output = |kind: io::ErrorKind| WriteError::output(path, PromptId(7), kind.into()).to_string();
+        assert!(output(io::ErrorKind::StorageFull).contains("7_output.txt cannot be written"));
+        assert!(output(io::ErrorKind::StorageFull).ends_with("free some space and run again"));
+        assert!(output(io::ErrorKind::PermissionDenied).ends_with("make its folder writable and run again"));
+        assert!(output(io::ErrorKind::NotFound).contains("7_output.txt cannot be written"));
+        let gone = path.join("gone");
+        for error in [
+            WriteError::output(&gone, PromptId(7), io::ErrorKind::NotFound.into()),
+            WriteError::flush(&gone, io::ErrorKind::NotFound.into()),
+        ] {
+            assert!(error.to_string().contains("is gone"), "{error}");
+        }
+    }
+}
