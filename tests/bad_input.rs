@@ -27,7 +27,7 @@ fn edited_usage_wins() {
     let plan = workspace.run_to(5, &[&["plan"], flags.as_slice()].concat());
     assert!(plan.stdout.contains("a day limit leaves 2 pending"), "{plan:#?}");
     let plan = workspace.run_to(0, &["plan", "--offline", "--force"]);
-    assert!(plan.stdout.contains("tokens_per_day binds, 1 wait"), "{plan:#?}");
+    assert!(plan.stdout.contains("tokens_per_day is the limit, 1 wait"), "{plan:#?}");
     let ran = workspace.run_to(5, &flags);
     ran.says(&["usage.md was edited", "4,999,999", "tokens_per_day"])
         .closes("2 prompts = 0 done + 0 up to date + 0 failed + 2 pending");
@@ -101,7 +101,7 @@ fn a_file_for_a_folder_and_a_folder_for_a_file() {
     workspace.run_to(2, &["--offline"]).says(&[".promptmill", "--ledger"]);
     fs::remove_file(workspace.path(".promptmill")).expect("removed");
     fs::remove_dir_all(workspace.path("prompts")).expect("removed");
-    workspace.run_to(2, &["--offline"]).says(&["no folder prompts", "1_prompt.txt", "--prompts"]);
+    workspace.run_to(2, &["--offline"]).says(&["folder `prompts` not found", "1_prompt.txt", "--prompts"]);
     workspace.write("prompts", "x");
     workspace.run_to(2, &["--offline"]).says(&["prompts is a file", "--prompts"]);
 }

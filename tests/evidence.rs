@@ -248,7 +248,7 @@ fn a_stand_ins_answer_is_told_from_a_real_one_without_its_history() {
     assert!(plan.stdout.contains("2: answered by the stand-in only"), "{plan:#?}");
     // A rehearsal takes them as what they are, and leaves the other alone.
     let rehearsed = workspace.run_to(0, &["--offline"]);
-    rehearsed.says(&["2 answers have no history", "1 answer is not known to be the stand-in's"]);
+    rehearsed.says(&["2 answers have no history", "1 answer is not the stand-in's"]);
     rehearsed.closes("3 prompts = 0 done + 3 up to date + 0 failed + 0 pending");
     fs::remove_dir_all(workspace.path(".promptmill")).expect("removed");
     let ran = workspace.run_against(&server, &[]);

@@ -165,11 +165,12 @@ fn plan_within_recommends_a_number_or_names_the_limit() {
     let plan = |args: &[&str]| workspace.run_to(0, &[&["plan", "--within"], args].concat()).stdout;
     let text = plan(&["10s", "--offline"]);
     // 0.3 a second, each 5 s, and a fifth more.
-    let expected = "within 10 s: 0.30 requests a second, which --concurrency 2 gives (no answers yet, taking 5.0 s)\n";
+    let expected =
+        "within 10 s: 0.30 requests a second, which --concurrency 2 gives (no answers yet; assuming 5.0 s)\n";
     assert!(text.ends_with(expected), "{text}");
     let slow = ["1m", "--offline", "--requests-per-minute", "1"];
     let text = plan(&slow);
-    assert!(text.contains("within 1m 0s: not possible, requests_per_minute of 1 binds; it takes 2m 5s"), "{text}");
+    assert!(text.contains("within 1m 0s: not possible under requests_per_minute of 1; it takes 2m 5s"), "{text}");
     let json: Value = serde_json::from_str(&plan(&[slow.as_slice(), &["--json"]].concat())).expect("JSON");
     assert_eq!(json["within"]["impossible"]["limit"], "requests_per_minute");
 

@@ -31,7 +31,7 @@ fn an_answer_with_broken_characters_is_kept_and_said() {
     assert_eq!(told, [Some(1), Some(2)]);
     assert_eq!(ended.summary()["repaired"], 2);
     let text = workspace.run(&["run", "--force", "--base-url", &server.base_url]);
-    text.says(&["2 of the answers: characters that are no text; U+FFFD (�) stands in their place"]);
+    text.says(&["2 answers with characters that are not text; U+FFFD (�) stands in their place"]);
 }
 
 fn answer_body(text: &str) -> Vec<u8> {

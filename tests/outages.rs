@@ -133,7 +133,7 @@ fn pauses_and_their_ends_are_journalled() {
     let ended = workspace.run_against(&server, &args);
     ended.assert_ended(0, [40, 0, 0, 0]);
     let text = workspace.run_to(0, &["status", "-v", "--base-url", &server.base_url()]).stdout;
-    for (name, said) in [("paused", "the account is used up"), ("resumed", "going on")] {
+    for (name, said) in [("paused", "the account's quota is used up"), ("resumed", "continuing")] {
         let events = ended.events(name);
         assert!(!events.is_empty(), "{name}");
         assert!(text.contains(said), "{name}: {text}");

@@ -94,21 +94,23 @@ fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
         Ending::Complete => None,
         Ending::Stopped { stop, class, message } => {
             let message = message.trim_end_matches('.');
-            let wait = if *stop == RunStop::Quota { ", or let it wait with --on-quota wait" } else { "" };
-            Some(format!("{class}: {message}. What is pending was not paid for; run again when that is mended{wait}"))
+            let wait = if *stop == RunStop::Quota { ", or wait for credit with --on-quota wait" } else { "" };
+            Some(format!(
+                "{class}: {message}. The pending prompts were not paid for; run again once this is fixed{wait}"
+            ))
         }
         Ending::Outage { class, message } => {
             let message = message.trim_end_matches('.');
             Some(format!(
-                "no request was answered for as long as give_up_after allows: {class}: {message}. Run again when the server is back"
+                "nothing was answered for as long as give_up_after allows: {class}: {message}. Run again when the server is back"
             ))
         }
-        Ending::Deadline => Some("the time of --until or --for is over; run again to go on".to_owned()),
+        Ending::Deadline => Some("the time set with --until or --for is up; run again to continue".to_owned()),
         Ending::DayLimit => {
             let (share, midnight) = (settings.limits.share(), midnight(settings.day));
             Some(format!("a day limit is reached{share}; run again after {midnight}"))
         }
-        Ending::Interrupted(signal) => Some(format!("{signal}; run again to go on")),
+        Ending::Interrupted(signal) => Some(format!("{signal}; run again to continue")),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
     }
 }
@@ -133,14 +135,14 @@ fn remarks(summary: &Summary) -> Vec<String> {
         ));
     }
     for (number, what) in [
-        (tally.truncated, "cut off at the token limit (see --max-output-tokens)"),
-        (tally.refused, "refusals; the refusal's text is the output"),
+        (tally.truncated, "cut off at the token limit (raise --max-output-tokens)"),
+        (tally.refused, "with a refusal; its text is the output"),
         (tally.filtered, "cut off by the content filter"),
-        (tally.repaired, "characters that are no text; U+FFFD (\u{fffd}) stands in their place"),
-        (tally.recounted, "a usage that cannot be true; their tokens are counted instead"),
+        (tally.repaired, "with characters that are not text; U+FFFD (\u{fffd}) stands in their place"),
+        (tally.recounted, "with an impossible usage; the tokens are counted instead"),
     ] {
         if number > 0 {
-            remarks.push(format!("{} of the answers: {what}", count(number as u64)));
+            remarks.push(format!("{} {what}", counted(number, "answer")));
         }
     }
     if tally.unknown_requests > 0 {

@@ -26,7 +26,7 @@ pub enum ConsentError {
         source: Unread,
     },
     /// It is not as it was written.
-    #[error("your consents in `{}` are not valid TOML: mend the file, or delete it", .0.display())]
+    #[error("your consents in `{}` are not valid TOML: fix the file or delete it", .0.display())]
     Damaged(PathBuf),
 }
 

@@ -10,7 +10,7 @@ use crate::clock::{Mono, Now, moments};
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadlineError {
     /// It cannot be read.
-    #[error("--until `{text}` is no time; write one such as 07:00, 2026-11-23T07:00 or 2026-11-23T07:00:00Z")]
+    #[error("--until `{text}` is not a time; write one such as 07:00, 2026-11-23T07:00 or 2026-11-23T07:00:00Z")]
     NoTime {
         /// As it was given.
         text: String,

@@ -236,7 +236,7 @@ impl Report {
                     format!("cost:   about {} for {} (prices of {TABLE_DATE})", dollars(cost), settings.template.model)
                 }
                 (None, true) => "cost:   none, the server is on this machine".to_owned(),
-                (None, false) => format!("cost:   not known, {} is in no price table", settings.template.model),
+                (None, false) => format!("cost:   unknown; there is no price for {}", settings.template.model),
             });
             lines.push(self.timing(now, settings.day));
             lines.extend(self.within.as_ref().map(|within| needs(within, &settings.limits)));
@@ -256,13 +256,13 @@ impl Report {
         };
         match self.waits_for {
             None if self.left_pending_by_day_limit > 0 => format!(
-                "time:   a day limit leaves {} pending until {}; the others leave at once",
+                "time:   a day limit leaves {} pending until {}; the others are sent at once",
                 count(self.left_pending_by_day_limit as u64),
                 midnight(day)
             ),
-            None => "time:   no limit binds, all requests leave at once".to_owned(),
+            None => "time:   no limit applies; all are sent at once".to_owned(),
             Some(limit) => format!(
-                "time:   {limit} binds, {}; the last request leaves after {} ({end}){pending}",
+                "time:   {limit} is the limit, {}; the last request is sent after {} ({end}){pending}",
                 counted(self.waits, "wait"),
                 span(last)
             ),
@@ -276,11 +276,11 @@ fn needs(within: &Within, limits: &Limits) -> String {
     let answers = if *answer_is_known {
         format!("answers take {} on average", span(*answer))
     } else {
-        format!("no answers yet, taking {}", span(*answer))
+        format!("no answers yet; assuming {}", span(*answer))
     };
     let needs = match impossible {
         Some(Impossible { limit: Some(limit), takes }) => {
-            format!("not possible, {} binds; it takes {}", limits.named(*limit), span(*takes))
+            format!("not possible under {}; it takes {}", limits.named(*limit), span(*takes))
         }
         Some(Impossible { limit: None, takes }) => format!("not possible, one answer takes {}", span(*takes)),
         None => format!("{requests_per_second:.2} requests a second, which --concurrency {concurrency} gives"),

@@ -187,13 +187,12 @@ impl Prepared {
         let model = &self.settings.template.model;
         let plan = Plan::new(surveyed, &self.plan_rules());
         if plan.as_ref().map_or(true, |plan| !plan.jobs.is_empty()) && !Tokenizer::for_model(model).is_known() {
-            self.warnings.push(format!("the tokenizer of {model} is not known; its tokens are counted as o200k_base"));
+            self.warnings.push(format!("the tokenizer of {model} is unknown; its tokens are counted with o200k_base"));
         }
         if let Ok(Plan { protected: protected @ 1.., .. }) = plan {
             let answers = if protected == 1 { "1 answer is".to_owned() } else { format!("{protected} answers are") };
-            self.warnings.push(format!(
-                "{answers} not known to be the stand-in's, and may have been paid for: --offline leaves them alone"
-            ));
+            self.warnings
+                .push(format!("{answers} not the stand-in's and may have been paid for; --offline leaves them alone"));
         }
         plan
     }

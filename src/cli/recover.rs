@@ -40,7 +40,7 @@ impl Run<'_> {
             self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
         } else if let FaceFound::Edited(face) = store.take_edit(now)? {
             let minute = face.minute;
-            let why = if has_history { "was edited" } else { "has no history beside it" };
+            let why = if has_history { "was edited" } else { "has no history" };
             self.watcher.terminal.say(&format!(
                 "{ledger} {why}; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
                 count(minute.tokens),
@@ -63,9 +63,7 @@ impl Run<'_> {
             store.recover_kept(answer, &self.clock.now())?;
         }
         if !kept.is_empty() {
-            self.watcher
-                .terminal
-                .say(&format!("{} of an earlier run written now that there is room", counted(kept.len(), "answer")));
+            self.watcher.terminal.say(&format!("{} of an earlier run written now", counted(kept.len(), "answer")));
         }
         Ok(())
     }

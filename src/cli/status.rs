@@ -145,7 +145,7 @@ impl Report {
             lines.push(format!("server: {}", line(learned, &Local)));
         }
         match &self.last_run {
-            None => lines.push("last run: none of this outputs folder".to_owned()),
+            None => lines.push("last run: none for this outputs folder".to_owned()),
             Some(run) => {
                 let at = |time: DateTime<Utc>| time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
                 let model = if run.offline { format!("{} (stand-in)", run.model) } else { run.model.clone() };
@@ -154,7 +154,9 @@ impl Report {
                     lines.push(format!("  {summary}"));
                 } else {
                     let (started, pid) = (at(run.started), run.pid);
-                    lines.push(format!("last run: {model}, started {started} by process {pid}, goes on or was killed"));
+                    lines.push(format!(
+                        "last run: {model}, started {started} by process {pid}, still running or killed"
+                    ));
                 }
             }
         }

@@ -39,7 +39,7 @@ pub enum ConfigError {
         hint: String,
     },
     /// An API key in the settings file.
-    #[error("{origin}: `{key}`: the API key has no place in the settings; {WHERE_KEYS_GO}")]
+    #[error("{origin}: `{key}`: the API key does not belong in the settings; {WHERE_KEYS_GO}")]
     KeyInSettings {
         /// File and line.
         origin: Origin,

@@ -187,7 +187,7 @@ pub enum StoreError {
     },
     /// The state folder or file is marked read-only.
     #[error(
-        "{path} is read-only, and what is sent must be noted there; make it writable (chmod u+w), or name another place with --ledger"
+        "{path} is read-only, and promptmill must write there; make it writable (chmod u+w), or name another place with --ledger"
     )]
     ReadOnly {
         /// The folder or file.
@@ -211,7 +211,7 @@ pub enum StoreError {
     },
     /// The database was made by a later version.
     #[error(
-        "the state file {path} was made by a newer promptmill (format {found}, this one knows {known}); use that one, or name another ledger with --ledger"
+        "the state file {path} was made by a newer promptmill (format {found}, this one supports {known}); use that one, or name another ledger with --ledger"
     )]
     Newer {
         /// The file.

@@ -28,7 +28,7 @@ const MOST: u64 = 64_000;
 pub enum UsageFileError {
     /// It is not what it should be.
     #[error(
-        "{path} is damaged: {source}. Mend it, or start afresh with --reset-usage (this file is kept beside the new one)"
+        "{path} is damaged: {source}. Fix it, or start afresh with --reset-usage (this file is kept beside the new one)"
     )]
     Damaged {
         /// The file.
@@ -38,7 +38,7 @@ pub enum UsageFileError {
     },
     /// It cannot be read.
     #[error(
-        "{path} cannot be read: {source}. Mend it, or start afresh with --reset-usage (this file is kept beside the new one)"
+        "{path} cannot be read: {source}. Fix it, or start afresh with --reset-usage (this file is kept beside the new one)"
     )]
     Unreadable {
         /// The file.

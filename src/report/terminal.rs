@@ -259,14 +259,14 @@ mod tests {
         assert!(!at(6_000, Some((requests(), Some(7_200_000)))).1);
         assert_eq!(
             at(6_000, Some((WaitFor::Outage, Some(6_500)))),
-            ("waiting 500 ms for the server, which fails".to_owned(), false)
+            ("waiting 500 ms for the server to recover".to_owned(), false)
         );
         assert_eq!(
             at(6_000, Some((WaitFor::Answers, None))),
-            ("waiting for answers: no more may be in flight".to_owned(), true)
+            ("waiting for answers; as many requests as allowed are in flight".to_owned(), true)
         );
         let first = |until| Some((WaitFor::FirstAnswers, until));
-        assert_eq!(at(6_000, first(None)), ("waiting for the first answers, before more is sent".to_owned(), false));
+        assert_eq!(at(6_000, first(None)), ("waiting for the first answers before sending more".to_owned(), false));
         assert_eq!(at(6_000, first(Some(6_003))), ("starting softly".to_owned(), false));
     }
 

@@ -38,7 +38,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
             let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
             let (up_to_date, number) = (count(*up_to_date as u64), count(*to_send as u64));
-            let how = format!(" with {tokens} input tokens to {model}, at most {concurrency} at a time");
+            let how = format!(" ({tokens} input tokens, {model}, at most {concurrency} at a time)");
             let how = if *to_send == 0 { "" } else { &how };
             (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {number} to send{how}"))
         }
@@ -70,7 +70,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         }
         Event::Throttled { class, message, seconds, .. } => {
             let (message, pause) = (unstopped(message), seconds_span(*seconds));
-            (if_long(*seconds), format!("the server limits the rate, pausing {pause} ({class}: {message})"))
+            (if_long(*seconds), format!("the server limits the rate; pausing for {pause} ({class}: {message})"))
         }
         Event::Waiting { wait_for, seconds, until } => {
             let (pause, what) = (seconds_span(*seconds), wait_for_what(wait_for, limits, now));
@@ -81,18 +81,17 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let from = if is_stricter(limit, limits) { Verbosity::Normal } else { Verbosity::Verbose };
             (from, format!("the server allows {}", line_at(limit, &Local, now)))
         }
-        Event::RateCut { limit } => (
-            Verbosity::Normal,
-            format!("the server refuses more than expected: going on with {}, {}", rate(limit), limit.source),
-        ),
+        Event::RateCut { limit } => {
+            (Verbosity::Normal, format!("more 429s than expected; slowing to {}, {}", rate(limit), limit.source))
+        }
         Event::NearlyUsed { limit, left } => {
-            (Verbosity::Quiet, format!("warning: {} left of the server's {}", count(*left), rate(limit)))
+            (Verbosity::Quiet, format!("warning: only {} left of the server's {}", count(*left), rate(limit)))
         }
         Event::Paused { cause, class, message, seconds, until } => {
             let what = paused(*cause);
             let (message, pause) = (unstopped(message), seconds_span(*seconds));
             let line =
-                format!("{what} ({class}: {message}); one request asks again in {pause}, at {}", clock_time(*until));
+                format!("{what} ({class}: {message}); retrying with one request in {pause}, at {}", clock_time(*until));
             (Verbosity::Quiet, line)
         }
         Event::Resumed { cause } => (Verbosity::Quiet, resumed(*cause).to_owned()),
@@ -126,17 +125,17 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
 
 fn paused(cause: Cause) -> &'static str {
     match cause {
-        Cause::Outage => "the server fails",
-        Cause::Quota => "the account is used up",
+        Cause::Outage => "the server is failing",
+        Cause::Quota => "the account's quota is used up",
         Cause::Refused => "a request is refused, though others were answered",
     }
 }
 
 fn resumed(cause: Cause) -> &'static str {
     match cause {
-        Cause::Outage => "the server answers again: going on",
-        Cause::Quota => "the account is back: going on",
-        Cause::Refused => "the request that was refused is answered: going on",
+        Cause::Outage => "the server answers again; continuing",
+        Cause::Quota => "the account works again; continuing",
+        Cause::Refused => "the request that was refused is answered now; continuing",
     }
 }
 
@@ -223,11 +222,11 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
             format!("{}, evenly spread", limits.named(own))
         }
         WaitFor::ServerLimit(limit) => format!("the server's {}", line_at(limit, &Local, now)),
-        WaitFor::Server => "the end of the pause that the server's 429 asks for".to_owned(),
-        WaitFor::FirstAnswers => "the first answers, before more is sent".to_owned(),
-        WaitFor::Answers => "answers: no more may be in flight".to_owned(),
-        WaitFor::Outage => "the server, which fails".to_owned(),
-        WaitFor::Account => "the account, which is used up".to_owned(),
+        WaitFor::Server => "the end of the pause that the server asked for".to_owned(),
+        WaitFor::FirstAnswers => "the first answers before sending more".to_owned(),
+        WaitFor::Answers => "answers; as many requests as allowed are in flight".to_owned(),
+        WaitFor::Outage => "the server to recover".to_owned(),
+        WaitFor::Account => "the account's quota".to_owned(),
         WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
         WaitFor::Disk => "the disk, to keep what is paid for".to_owned(),
     }
@@ -411,7 +410,8 @@ mod tests {
         let message = "HTTP 503: Try again later.".to_owned();
         let paused = Event::Paused { cause: Cause::Outage, class: "overloaded", message, seconds: 3.9, until: now() };
         let (from, line) = told(&paused);
-        let begins = "the server fails (overloaded: HTTP 503: Try again later); one request asks again in 3.9 s, at ";
+        let begins =
+            "the server is failing (overloaded: HTTP 503: Try again later); retrying with one request in 3.9 s, at ";
         assert!(from == Verbosity::Quiet && line.starts_with(begins), "{line}");
     }
 }

@@ -22,7 +22,7 @@ pub enum TemplateError {
     #[error("[request.extra] sets `{0}`, which would take the place of every prompt: remove it")]
     ReplacesPrompt(&'static str),
     /// A member that a setting is for, and that the plan reads there.
-    #[error("[request.extra] sets `{member}`, which the plan would not know of: remove it, and set `{setting}`")]
+    #[error("[request.extra] sets `{member}` behind the plan's back: remove it, and set `{setting}`")]
     BehindThePlan {
         /// The member.
         member: &'static str,

@@ -144,11 +144,9 @@ fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
         return failed((kind, class, billed), &said.message_or("the response is an error without a message"), wait);
     }
     match answer::read(api, value) {
-        None => failed(
-            (Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe),
-            "the response is JSON, but holds no answer",
-            None,
-        ),
+        None => {
+            failed((Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe), "the response is JSON without an answer", None)
+        }
         Some(answer) if !answer.text.trim().is_empty() => {
             Verdict::Answer(if *repaired { answer.repaired() } else { answer })
         }

@@ -509,7 +509,7 @@ fn odd_bodies_of_look_alikes() {
         (200, "", Unknown, "bad_response", "the response has no body"),
         (200, PAGE, Unknown, "bad_response", "the response is not JSON"),
         (200, r#"{"choices":[{"mess"#, Unknown, "bad_response", "the response is not JSON"),
-        (200, r#"{"choices":[]}"#, Unknown, "bad_response", "the response is JSON, but holds no answer"),
+        (200, r#"{"choices":[]}"#, Unknown, "bad_response", "the response is JSON without an answer"),
     ];
     for (status, body, kind, class, message) in table {
         let got = failure(*status, *body);

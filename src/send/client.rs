@@ -57,7 +57,7 @@ pub struct ClientOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The base URL cannot be used.
-    #[error("base_url is no usable address ({0}): give one like https://api.openai.com/v1")]
+    #[error("base_url is not a usable address ({0}); use one like https://api.openai.com/v1")]
     BaseUrl(String),
     /// The key cannot be put into a header.
     #[error(

@@ -103,7 +103,7 @@ mod tests {
             ("1=1.5", "`1.5` is not a whole number"),
             ("1=", "`` is not"),
             ("9-3=1", "9 is after 3"),
-            ("=1", "no range"),
+            ("=1", "not a range"),
             ("1=3000000000", "is not a whole number"),
         ] {
             let error = text.parse::<Priorities>().expect_err(text).to_string();

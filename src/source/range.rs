@@ -46,7 +46,7 @@ impl fmt::Display for Range {
 
 /// A range that cannot be understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no range of prompt numbers: {why}; write `1-100`, `3,7-9` or `all`")]
+#[error("`{text}` is not a range of prompt numbers: {why}; write `1-100`, `3,7-9` or `all`")]
 pub struct RangeError {
     text: String,
     why: String,

@@ -15,7 +15,7 @@ use crate::regular;
 pub enum ScanError {
     /// There is none.
     #[error(
-        "there is no folder {0} with prompts: make it, put 1_prompt.txt, 2_prompt.txt, ... in it, or name another with --prompts"
+        "folder `{0}` not found: create it and put 1_prompt.txt, 2_prompt.txt, ... in it, or name another with --prompts"
     )]
     Missing(PathBuf),
     /// It is no folder.

@@ -251,7 +251,7 @@ mod tests {
             .expect("a later format");
         for error in [open(&path).err(), open_to_read(&path).err()] {
             let message = error.expect("refused").to_string();
-            assert!(message.contains("newer promptmill (format 4, this one knows 3)"), "{message}");
+            assert!(message.contains("newer promptmill (format 4, this one supports 3)"), "{message}");
         }
     }
 }
