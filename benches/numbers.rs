@@ -195,7 +195,7 @@ fn sent_again_after_kill(time: u64) -> Result<usize> {
         return Err("the run had ended before it was killed".into());
     }
     run(promptmill(folder.path(), &server, &unlimited(IN_FLIGHT)), 0)?;
-    let answers = on_disk::list(&folder.path().join("outputs"))?.len();
+    let answers = on_disk::list(&folder.path().join("outputs"))?.outputs.len();
     if answers != PROMPTS {
         return Err(format!("{answers} answers").into());
     }

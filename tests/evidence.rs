@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
 use common::{Ended, MODEL, Workspace, always, in_flight_at_the_kill, serve, until};
@@ -255,4 +256,77 @@ fn a_stand_ins_answer_is_told_from_a_real_one_without_its_history() {
     ran.assert_ended(0, [2, 1, 0, 0]);
     ran.says(&["1 answer has no history"]);
     assert_eq!((server.log().len(), workspace.output(3).as_deref()), (2, Some("A real answer.")));
+}
+
+#[test]
+fn what_is_no_file_in_an_outputs_place_fails_that_prompt_alone() {
+    let server = serve(Options::default());
+    let url = server.base_url();
+    let workspace = Workspace::with_prompts(5);
+    fs::create_dir_all(workspace.path("outputs/2_output.txt")).expect("made");
+    workspace.write("outputs/2_output.txt/a_file", "so that it is not empty");
+    fifo(&workspace, "outputs/3_output.txt");
+    // One that leads nowhere is replaced.
+    symlink("nowhere", workspace.path("outputs/4_output.txt")).expect("linked");
+    let plan = workspace.run_to(1, &["plan", "--base-url", &url]);
+    assert!(plan.stdout.contains("5 prompts = 0 up to date + 3 to send + 2 that will fail"), "{plan:#?}");
+    assert!(plan.stdout.contains("outputs/2_output.txt is a folder") && plan.stdout.contains("is a FIFO"), "{plan:#?}");
+    for up_to_date in [0, 3] {
+        let ran = workspace.run_against(&server, &[]);
+        ran.assert_ended(1, [3 - up_to_date, up_to_date, 2, 0]);
+        ran.says(&["prompt 2 failed: output_blocked: outputs/2_output.txt is a folder", "run again"]);
+        let failed: Vec<_> = ran.events("failed").into_iter().map(|event| event["class"].clone()).collect();
+        assert_eq!(failed, ["output_blocked", "output_blocked"]);
+        // Neither was paid for.
+        assert_eq!(server.log().len(), 3);
+    }
+    fs::remove_dir_all(workspace.path("outputs/2_output.txt")).expect("moved away");
+    fs::remove_file(workspace.path("outputs/3_output.txt")).expect("moved away");
+    workspace.run_against(&server, &[]).assert_ended(0, [2, 3, 0, 0]);
+    workspace.assert_answered(1..=5);
+}
+
+#[test]
+fn an_answer_whose_place_is_taken_meanwhile_is_kept_and_not_paid_again() {
+    let server = serve(Options { latency: Duration::from_millis(300), ..Options::default() });
+    let workspace = Workspace::with_prompts(4);
+    let child = workspace.command_against(&server, &["--concurrency", "2"]).spawn().expect("started");
+    until("the first requests", || server.log().len() >= 2);
+    fs::create_dir(workspace.path("outputs/1_output.txt")).expect("made");
+    let ran = Ended::of(child);
+    ran.assert_ended(1, [3, 0, 1, 0]);
+    ran.says(&["prompt 1 failed: output_blocked: outputs/1_output.txt is a folder", "its answer is kept"]);
+    workspace.assert_answered(2..=4);
+    for flags in [&[][..], &["--force", "--only", "1"]] {
+        let blocked = workspace.run_against(&server, flags);
+        let [done, _, failed, pending] = blocked.counts();
+        assert_eq!((blocked.code, done, failed, pending), (Some(1), 0, 1, 0), "{blocked:#?}");
+        blocked.says(&["outputs/1_output.txt is a folder", "its answer is kept"]);
+    }
+    fs::remove_dir(workspace.path("outputs/1_output.txt")).expect("moved away");
+    let next = workspace.run_against(&server, &[]);
+    next.assert_ended(0, [0, 4, 0, 0]);
+    workspace.assert_answered(1..=4);
+    workspace.run_against(&server, &[]).assert_ended(0, [0, 4, 0, 0]);
+    assert_eq!(server.log().len(), 4);
+}
+
+#[test]
+fn a_failure_whose_line_finds_no_place_fails_that_prompt_alone() {
+    let server = serve(Options::default());
+    let workspace = Workspace::with_prompts(3);
+    workspace.run_against(&server, &[]).assert_ended(0, [3, 0, 0, 0]);
+    let answer = workspace.output(2).expect("an answer");
+    // Its old answer cannot make room for the line.
+    fs::create_dir(workspace.path("outputs/2_output.previous.txt")).expect("made");
+    workspace.write("prompts/2_prompt.txt", b"\xff");
+    let ran = workspace.run_against(&server, &[]);
+    ran.assert_ended(1, [0, 2, 1, 0]);
+    ran.says(&["prompt 2 failed: not_text", "2_output.previous.txt is a folder"]);
+    assert_eq!(workspace.output(2), Some(answer));
+}
+
+fn fifo(workspace: &Workspace, name: &str) {
+    let made = std::process::Command::new("mkfifo").arg(workspace.path(name)).status().expect("mkfifo runs");
+    assert!(made.success());
 }

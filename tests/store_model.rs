@@ -15,6 +15,7 @@ use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};
 use promptmill::send::answer::Finish;
+use promptmill::send::class::OUTPUT_BLOCKED;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -142,7 +143,7 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => prop::collection::vec(1u64..70, 1..5).prop_map(Act::Begin),
-        4 => (any::<usize>(), 0u64..160, 0u8..5).prop_map(|(which, percent, how)| Act::Finish { which, percent, how }),
+        4 => (any::<usize>(), 0u64..160, 0u8..6).prop_map(|(which, percent, how)| Act::Finish { which, percent, how }),
         1 => Just(Act::Used),
         1 => any::<bool>().prop_map(|reboot| Act::Restart { reboot }),
         4 => prop_oneof![0u64..30, 30u64..100, Just(3_600)].prop_map(Act::Pass),
@@ -202,6 +203,7 @@ proptest! {
                     let ended = match how {
                         0 => Ended::Done { usage, finish: Finish::Complete, output: output(prompt, seconds) },
                         1 => Ended::Failed { class: "c".into(), message: "m".into(), usage },
+                        5 => Ended::Failed { class: OUTPUT_BLOCKED.into(), message: "m".into(), usage },
                         2 => Ended::Unwritten { usage, finish: Finish::Refused, text: format!("text of {prompt}") },
                         _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
                     };

@@ -1,6 +1,6 @@
 //! What `run` and `plan` have in common: settings, and a look at prompts and outputs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,11 +19,12 @@ use crate::plan::survey::Survey;
 use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
 use crate::record::sqlite::Found;
 use crate::record::{Endpoint, endpoint};
-use crate::run::OutputEstimate;
 use crate::run::recover::{Recovery, Stands, recover};
+use crate::run::{OutputEstimate, answer_is_kept};
 use crate::send::attempt;
 use crate::source::scan::{self, Scan};
-use crate::write::on_disk::{self, Form};
+use crate::write::WriteError;
+use crate::write::on_disk::{self, Form, Listed};
 
 /// The settings of a command.
 pub(super) struct Prepared {
@@ -140,7 +141,7 @@ impl Prepared {
             return Ok(Recovery::default());
         }
         let outputs = &self.settings.outputs;
-        let on_disk = on_disk::list(outputs)?;
+        let on_disk = on_disk::list(outputs)?.outputs;
         let stands = |prompt| {
             on_disk.get(&prompt)?;
             // What cannot be read proves nothing.
@@ -159,9 +160,16 @@ impl Prepared {
     /// Reads the prompts that were scanned, and what is known of them; adds to the warnings those that have no text and are left out.
     pub(super) fn survey(&mut self, scan: &Scan, found: &Found, force: bool) -> Result<Vec<Surveyed>, Failure> {
         let Settings { outputs, template, .. } = &self.settings;
-        let mut on_disk = on_disk::list(outputs)?;
+        let Listed { outputs: mut on_disk, blocked } = on_disk::list(outputs)?;
+        let mut blocked: HashMap<_, _> = blocked
+            .into_iter()
+            .map(|(prompt, what)| (prompt, WriteError::blocked(outputs, prompt, what).to_string()))
+            .collect();
         for answer in &found.kept {
-            on_disk.insert(answer.prompt, answer.text.len() as u64);
+            match blocked.get_mut(&answer.prompt) {
+                Some(message) => *message = answer_is_kept(message),
+                None => drop(on_disk.insert(answer.prompt, answer.text.len() as u64)),
+            }
         }
         let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
         let survey = Survey {
@@ -171,6 +179,7 @@ impl Prepared {
             known: &found.known,
             lost: &lost,
             on_disk: &on_disk,
+            blocked: &blocked,
             force,
             rehearsal: self.rehearsal,
         };

@@ -56,15 +56,24 @@ impl Run<'_> {
     pub(super) fn write_kept(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
         let outputs = &self.prepared.settings.outputs;
         found.count_kept_as_done();
-        let kept = std::mem::take(&mut found.kept);
-        for answer in &kept {
-            target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()), false)
-                .map_err(|source| Failure::Kept { source })?;
+        let mut written = Vec::new();
+        for answer in std::mem::take(&mut found.kept) {
+            match target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()), false) {
+                Ok(_) => written.push(answer),
+                // The prompt fails again, and is told so.
+                Err(error) if error.is_alone() => found.kept.push(answer),
+                Err(source) => return Err(Failure::Kept { source }),
+            }
+        }
+        if written.is_empty() {
+            return Ok(());
+        }
+        // The answers are on disk for good before the store forgets them.
+        target::flush(outputs).map_err(|source| Failure::Kept { source })?;
+        for answer in &written {
             store.recover_kept(answer, &self.clock.now())?;
         }
-        if !kept.is_empty() {
-            self.watcher.terminal.say(&format!("{} of an earlier run written now", counted(kept.len(), "answer")));
-        }
+        self.watcher.terminal.say(&format!("{} of an earlier run written now", counted(written.len(), "answer")));
         Ok(())
     }
 

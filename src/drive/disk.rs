@@ -11,7 +11,7 @@ use super::Back;
 use crate::model::{PromptId, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::record::entry::{Fingerprint, Fingerprinter};
-use crate::run::{Content, Doom, Input, JobIndex};
+use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
 use crate::send::attempt;
 use crate::send::class;
 use crate::source::folder::Folder;
@@ -76,7 +76,9 @@ impl Worker {
                 Ok(Task::Read(job, prompt, planned)) => Back::Ready(job, self.request(prompt, planned)),
                 Ok(Task::Write(job, prompt, content, answered)) => {
                     let written = target::write(&self.outputs, prompt, &content, answered);
-                    Back::Input(Input::Written(job, content, written.map_err(|error| error.to_string())))
+                    let written =
+                        written.map_err(|error| Unwritten { why: error.to_string(), alone: error.is_alone() });
+                    Back::Input(Input::Written(job, content, written))
                 }
                 Err(_) => return,
             };

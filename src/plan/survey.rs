@@ -35,6 +35,8 @@ pub struct Survey<'a> {
     pub lost: &'a HashSet<(PromptId, Fingerprint)>,
     /// The lengths of the outputs on disk.
     pub on_disk: &'a HashMap<PromptId, u64>,
+    /// Why an output cannot be written in its place.
+    pub blocked: &'a HashMap<PromptId, String>,
     /// Whether all are sent again.
     pub force: bool,
     /// Whether the stand-in answers.
@@ -95,6 +97,10 @@ impl Survey<'_> {
                 return Some(Surveyed { prompt, place, request: Err(fault(&error)) });
             }
         };
+        if let Some(message) = self.blocked.get(&prompt) {
+            let doom = Doom { class: class::OUTPUT_BLOCKED, message: message.clone() };
+            return Some(Surveyed { prompt, place: Place::default(), request: Err(doom) });
+        }
         let fingerprint = fingerprinter.of(&text);
         let lost = self.lost.contains(&(prompt, fingerprint));
         let evidence = Evidence { known, lost, stands, fingerprint };

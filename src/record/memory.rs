@@ -7,6 +7,7 @@ use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Sto
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
 use crate::clock::{Mono, Now, Quarter};
 use crate::model::{ContentId, PromptId, Usage};
+use crate::send::class;
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ impl MemoryStore {
     pub fn start_run(&mut self) -> Vec<LostRequest> {
         self.run += 1;
         for (prompt, known) in &mut self.known {
-            known.unsettled |= self.rows.get(prompt).is_some_and(|status| *status != known.status);
+            let last = self.rows.get(prompt);
+            known.unsettled |= matches!(last, Some(Status::Sending | Status::Waiting));
         }
         let lost = std::mem::take(&mut self.rows).into_iter().filter(|(_, status)| *status == Status::Sending);
         lost.filter_map(|(prompt, _)| self.begun.get(&prompt).cloned()).collect()
@@ -129,6 +131,7 @@ impl Store for MemoryStore {
                 let settled = Settled { reserved: reservation.tokens, used: *used, heard: *heard };
                 self.ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
             }
+            let says_nothing = matches!(&ended, Ended::Failed { class, .. } if class == class::OUTPUT_BLOCKED);
             let (step, status, output, usage) = match ended {
                 Ended::Done { usage, output, .. } => (Step::Done, Status::Done, Some(*output), *usage),
                 Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, None, *usage),
@@ -139,7 +142,7 @@ impl Store for MemoryStore {
                 }
             };
             self.step(*prompt, step);
-            if step != Step::Again {
+            if step != Step::Again && !says_nothing {
                 let bytes = output.map_or(0, |output| output.bytes);
                 let (run, unsettled, rehearsal) = (self.run, false, false);
                 let known =

@@ -1,17 +1,18 @@
 //! How answers are kept: written, then journalled. What is paid for is held as long as the process lives.
 //!
-//! An answer that cannot be written is kept by the store, and the run ends. Where the store fails too, nothing more is sent, what is in flight is
+//! An answer that cannot be written is kept by the store, and the run ends, unless it is this one's place alone that is taken: then the prompt fails. Where the store fails too, nothing more is sent, what is in flight is
 //! awaited, and all that has ended is held here and tried again, writing first, until it works or the run gives up.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::machine::{Active, End, Machine, Recorded};
-use super::{Action, Content, Ending, Job, JobIndex, NotRecorded};
+use super::{Action, Content, Ending, Job, JobIndex, NotRecorded, Unwritten, answer_is_kept};
 use crate::clock::{Mono, Now};
 use crate::model::{ContentId, PromptId, Usage};
 use crate::record::{Ended, Finished, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
+use crate::send::class;
 
 /// The wait before the first trial, doubled each time, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -48,12 +49,12 @@ impl Machine {
         actions.push(Action::Write(job, Content::Error { class: class.to_owned(), message }));
     }
 
-    pub(super) fn written(&mut self, job: JobIndex, content: Content, result: Result<ContentId, String>) {
+    pub(super) fn written(&mut self, job: JobIndex, content: Content, result: Result<ContentId, Unwritten>) {
         let Some(Active::Writing { settled, end, again }) = self.active.remove(&job) else { return };
         self.in_flight -= 1;
-        match (&result, again) {
-            (Ok(_), true) => self.unwritten -= 1,
-            (Err(_), false) => self.unwritten += 1,
+        match (result.as_ref().is_err_and(|unwritten| !unwritten.alone), again) {
+            (false, true) => self.unwritten -= 1,
+            (true, false) => self.unwritten += 1,
             _ => {}
         }
         let (ended, recorded) = match (end, content, result) {
@@ -106,11 +107,11 @@ impl Machine {
             match (finished, recorded) {
                 (
                     Finished { ended: Ended::Unwritten { usage, finish, text }, settled, .. },
-                    Recorded::Kept { job, .. },
+                    Recorded::Kept { job, why, .. },
                 ) => {
                     self.in_flight += 1;
                     let end = End::Answered { usage, finish };
-                    self.active.insert(job, Active::Writing { settled, end, again: true });
+                    self.active.insert(job, Active::Writing { settled, end, again: !why.alone });
                     actions.push(Action::Write(job, Content::Answer(text)));
                 }
                 other => self.finished.push(other),
@@ -133,15 +134,29 @@ impl Machine {
                 Recorded::Failed { job, usage, failed: (class, message), unwritten } => {
                     self.tally.failed(usage);
                     let prompt = self.end(job);
+                    // It is what this failure says.
+                    let is_told = class == class::OUTPUT_BLOCKED;
                     actions.push(Action::Say(Event::Failed { prompt, class, message }));
-                    if let Some(why) = unwritten {
-                        self.not_written(why, actions);
+                    match unwritten {
+                        None => {}
+                        Some(Unwritten { alone: true, .. }) if is_told => {}
+                        Some(Unwritten { why, alone: true }) => {
+                            actions.push(Action::Say(Event::Warning { message: why }));
+                        }
+                        Some(Unwritten { why, alone: false }) => self.not_written(why, actions),
                     }
                 }
                 Recorded::Held(job) => self.held_journalled(job),
-                Recorded::Kept { usage, why, .. } => {
+                Recorded::Kept { usage, why: Unwritten { why, alone: false }, .. } => {
                     self.tally.kept(usage);
                     self.not_written(why, actions);
+                }
+                // It has an answer and no output: the prompt fails, and the others go on.
+                Recorded::Kept { job, usage, why: Unwritten { why, alone: true } } => {
+                    self.tally.kept(usage);
+                    self.tally.failed(Usage::default());
+                    let (prompt, class) = (self.end(job), class::OUTPUT_BLOCKED.to_owned());
+                    actions.push(Action::Say(Event::Failed { prompt, class, message: answer_is_kept(&why) }));
                 }
                 Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),
             }
@@ -197,7 +212,8 @@ impl Machine {
             {
                 let (job, usage, text) = (*job, *usage, std::mem::take(text));
                 finished.ended = Ended::Unwritten { usage, finish: *finish, text };
-                *recorded = Recorded::Kept { job, usage, why: why.to_owned() };
+                let why = Unwritten { why: why.to_owned(), alone: false };
+                *recorded = Recorded::Kept { job, usage, why };
                 self.unwritten += 1;
             }
         }

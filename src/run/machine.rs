@@ -10,7 +10,7 @@ use super::keep::Trouble;
 use super::outcome::Held;
 use super::soft_start::SoftStart;
 use super::throttle::Throttle;
-use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules};
+use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
 use crate::admit::server::{ServerLimits, Ticket};
 use crate::clock::{Mono, Now};
 use crate::model::{Signal, Usage};
@@ -89,7 +89,7 @@ pub(super) struct Tries {
 #[derive(Debug)]
 pub(super) enum Active {
     Sending(Reservation, Ticket),
-    /// `again` where it could not be written before.
+    /// `again` where it could not be written before, and others neither.
     Writing {
         settled: Option<Settlement>,
         end: End,
@@ -115,10 +115,10 @@ pub(super) enum Recorded {
         /// Class and message.
         failed: (String, String),
         /// Why its output could not be written.
-        unwritten: Option<String>,
+        unwritten: Option<Unwritten>,
     },
     /// The output could not be written, for this reason.
-    Kept { job: JobIndex, usage: Usage, why: String },
+    Kept { job: JobIndex, usage: Usage, why: Unwritten },
     /// Nothing yet: it may be final.
     Held(JobIndex),
     /// It may be begun again from this moment on.

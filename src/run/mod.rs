@@ -135,7 +135,7 @@ pub enum Input {
     /// reported none.
     Heard(JobIndex, Verdict, Vec<ServerHint>),
     /// A `Write` was carried out, or failed for this reason. The content comes back.
-    Written(JobIndex, Content, Result<ContentId, String>),
+    Written(JobIndex, Content, Result<ContentId, Unwritten>),
     /// A `Finish` was carried out.
     Recorded,
     /// `Begin` failed, and nothing has begun.
@@ -155,6 +155,21 @@ pub enum NotRecorded {
     Unflushed(String),
     /// The store fails.
     Store(String),
+}
+
+/// Why an output could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritten {
+    /// What is wrong, and what to do.
+    pub why: String,
+    /// Whether it is this output's place alone: the others can be written, and the run goes on.
+    pub alone: bool,
+}
+
+/// What keeps an output from its place, where its answer is not lost by it.
+#[must_use]
+pub fn answer_is_kept(why: &str) -> String {
+    format!("{why}; its answer is kept, and is written then")
 }
 
 /// What is to be done.

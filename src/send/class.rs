@@ -58,6 +58,8 @@ classes! {
     UNREADABLE = "unreadable";
     /// The prompt's file was changed while the run went on; nothing was sent.
     CHANGED = "changed";
+    /// No file stands in the output's place, but something else; an answer that came is kept.
+    OUTPUT_BLOCKED = "output_blocked";
 }
 
 /// Whether the failure is one of the prompt's file: nothing was sent, and nothing is heard of the server by it.

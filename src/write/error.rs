@@ -16,6 +16,14 @@ pub enum WriteError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Something else stands where the output is to be. The other outputs can be written.
+    #[error("{path} is {what}, not a file; move it away and run again")]
+    Blocked {
+        /// The place.
+        path: PathBuf,
+        /// What stands there.
+        what: &'static str,
+    },
     /// The output cannot be written.
     #[error("{path} cannot be written: {source}; {} and run again", advice(source))]
     Output {
@@ -39,6 +47,18 @@ impl WriteError {
     pub(super) fn output(folder: &Path, prompt: PromptId, source: io::Error) -> Self {
         let path = folder.join(file_name(prompt));
         Self::gone(folder, &source).unwrap_or(Self::Output { path, source })
+    }
+
+    /// Of the place of an output of `folder`, where `what` stands.
+    #[must_use]
+    pub fn blocked(folder: &Path, prompt: PromptId, what: &'static str) -> Self {
+        Self::Blocked { path: folder.join(file_name(prompt)), what }
+    }
+
+    /// Whether only this one output cannot be written.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        matches!(self, Self::Blocked { .. })
     }
 
     /// Of `folder` itself.

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::target::{OutputsError, file_name, id_of, unusable};
 use crate::model::text::one_line;
 use crate::model::{ContentHash, ContentId, PromptId, STANDIN_MARK};
+use crate::regular;
 use crate::send::class;
 
 /// How the output of a failed prompt starts.
@@ -17,30 +18,46 @@ const START: u64 = 64;
 /// No failure's line is longer: what a server says is cut far below it.
 const LONGEST_LINE: u64 = 64 * 1024;
 
-/// The lengths of the outputs on disk that hold something, by prompt; none where there is no folder.
-pub fn list(folder: &Path) -> Result<HashMap<PromptId, u64>, OutputsError> {
+/// What stands at the places of outputs, by prompt.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The lengths of the outputs that hold something.
+    pub outputs: HashMap<PromptId, u64>,
+    /// What keeps an output from its place.
+    pub blocked: HashMap<PromptId, &'static str>,
+}
+
+/// Lists the outputs on disk; none where there is no folder.
+pub fn list(folder: &Path) -> Result<Listed, OutputsError> {
     let unusable = unusable(folder);
-    let mut outputs = HashMap::new();
+    let mut listed = Listed::default();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(outputs),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listed),
         Err(error) => return Err(unusable(error)),
     };
     for entry in entries {
         let entry = entry.map_err(&unusable)?;
         if let Some(id) = entry.file_name().to_str().and_then(id_of) {
-            let metadata = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata,
-                // A link that leads nowhere, or a file that was taken away just now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(unusable(error)),
-            };
-            if metadata.is_file() && metadata.len() > 0 {
-                outputs.insert(id, metadata.len());
+            match occupant(&entry.path()) {
+                Ok(bytes @ 1..) => drop(listed.outputs.insert(id, bytes)),
+                Ok(0) => {}
+                Err(what) => drop(listed.blocked.insert(id, what)),
             }
         }
     }
-    Ok(outputs)
+    Ok(listed)
+}
+
+/// The length of the file at `path`, 0 for none, or what stands there instead of one. A link counts as what it leads to; one that leads nowhere is
+/// replaced by an output.
+pub(super) fn occupant(path: &Path) -> Result<u64, &'static str> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(metadata.len()),
+        Ok(metadata) => Err(regular::kind(metadata.file_type())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(_) => Err("unreadable"),
+    }
 }
 
 /// What an output is by its text alone. It is asked only where the journal does not know.
@@ -143,7 +160,27 @@ mod tests {
         assert_eq!(content(folder.path(), PromptId(3)).expect("read"), ContentId::of(long.as_bytes()));
         assert!(form(folder.path(), PromptId(5)).is_err() && content(folder.path(), PromptId(5)).is_err());
         let listed = list(folder.path()).expect("listed");
-        assert_eq!((listed.len(), listed[&PromptId(3)]), (5, 200_000));
+        assert_eq!((listed.outputs.len(), listed.outputs[&PromptId(3)]), (5, 200_000));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_blocks_its_place() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |id: u64| folder.path().join(file_name(PromptId(id)));
+        fs::create_dir(path(1)).expect("made");
+        symlink(path(1), path(2)).expect("linked");
+        symlink("/dev/null", path(3)).expect("linked");
+        symlink("nowhere", path(4)).expect("linked");
+        symlink(path(5), path(5)).expect("linked");
+        fs::write(path(6), "text").expect("written");
+        symlink(path(6), path(7)).expect("linked");
+        let listed = list(folder.path()).expect("listed");
+        assert_eq!(listed.outputs, HashMap::from([(PromptId(6), 4), (PromptId(7), 4)]));
+        let blocked = [(1, "a folder"), (2, "a folder"), (3, "a device"), (5, "unreadable")];
+        assert_eq!(listed.blocked, blocked.into_iter().map(|(id, what)| (PromptId(id), what)).collect());
+        assert_eq!(list(&folder.path().join("no")).expect("none"), Listed::default());
     }
 
     proptest! {

@@ -80,26 +80,26 @@ pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
 /// A failed prompt's line never replaces an answer: that is moved to `N_output.previous.txt` first. `answered` says that the journal knows what
 /// stands there as an answer; where it does not, the text has to say what it is.
 pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> Result<ContentId, WriteError> {
-    try_write(folder, id, content, answered).map_err(|source| WriteError::output(folder, id, source))
+    let path = folder.join(file_name(id));
+    let failed = |source| WriteError::output(folder, id, source);
+    let stands = on_disk::occupant(&path).map_err(|what| WriteError::blocked(folder, id, what))?;
+    // What cannot be read is kept.
+    let is_answer = || answered || on_disk::form(folder, id).unwrap_or(Form::Answer) != Form::Failure;
+    if matches!(content, Content::Error { .. }) && stands > 0 && is_answer() {
+        let previous = folder.join(format!("{id}_output.previous.txt"));
+        if let Err(what) = on_disk::occupant(&previous) {
+            return Err(WriteError::Blocked { path: previous, what });
+        }
+        fs::rename(&path, previous).map_err(failed)?;
+    }
+    let bytes = bytes(content);
+    atomic::replace(&path, &bytes).map_err(failed)?;
+    Ok(ContentId::of(&bytes))
 }
 
 /// Makes the outputs of `folder` survive a power cut.
 pub fn flush(folder: &Path) -> Result<(), WriteError> {
     atomic::sync_folder(folder).map_err(|source| WriteError::flush(folder, source))
-}
-
-fn try_write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> io::Result<ContentId> {
-    let path = folder.join(file_name(id));
-    let bytes = bytes(content);
-    if matches!(content, Content::Error { .. }) {
-        let holds = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
-        // What cannot be read is kept.
-        if holds && (answered || on_disk::form(folder, id).unwrap_or(Form::Answer) != Form::Failure) {
-            fs::rename(&path, folder.join(format!("{id}_output.previous.txt")))?;
-        }
-    }
-    atomic::replace(&path, &bytes)?;
-    Ok(ContentId::of(&bytes))
 }
 
 #[cfg(test)]

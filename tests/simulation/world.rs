@@ -20,6 +20,7 @@ use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{
     Action, Cause, Content, Doom, Ending, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Place, Rules,
+    Unwritten,
 };
 use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
@@ -101,7 +102,7 @@ enum Happening {
     Arrive { request: usize, job: JobIndex },
     Heard(JobIndex, Verdict, Vec<ServerHint>),
     Disk(JobIndex, Content),
-    Written(JobIndex, Content, Result<ContentId, String>),
+    Written(JobIndex, Content, Result<ContentId, Unwritten>),
     Interrupt,
     ClockStep(i64),
     Sleep(u64),
@@ -171,6 +172,8 @@ pub(crate) struct World {
     ready: BTreeMap<JobIndex, u64>,
     open_in_batch: BTreeMap<u32, usize>,
     journalled: (usize, usize, usize),
+    /// Prompts whose output could not be written last, for its own place was taken.
+    blocked: BTreeSet<PromptId>,
     /// Until when the store fails, and since when it was seen to.
     down_until: u64,
     down_since: Option<u64>,
@@ -215,6 +218,7 @@ impl World {
             ready: BTreeMap::new(),
             open_in_batch: BTreeMap::new(),
             journalled: (0, 0, 0),
+            blocked: BTreeSet::new(),
             down_until: 0,
             down_since: None,
             holding: false,
@@ -566,6 +570,7 @@ impl World {
                 Ended::Unwritten { .. } => {
                     self.laws.durable(prompt);
                     self.journalled.2 += 1;
+                    self.journalled.1 += usize::from(self.blocked.contains(&end.prompt));
                     self.outcome.kept += 1;
                 }
                 Ended::Again { .. } => {
@@ -617,8 +622,14 @@ impl World {
     fn write(&mut self, job: JobIndex, content: Content) {
         let prompt = PromptId(self.prompt_of(job));
         let down = self.case.one_disk && self.mono < self.down_until;
+        self.blocked.remove(&prompt);
         let result = if down || self.random.f64() < self.case.disk_failure {
-            Err("no space".to_owned())
+            // Now and then it is its own place that is taken.
+            let alone = !down && self.random.u8(..4) == 0;
+            if alone {
+                self.blocked.insert(prompt);
+            }
+            Err(Unwritten { why: "no space".to_owned(), alone })
         } else {
             let output = content_id(&content);
             self.outputs.insert(prompt, content.clone());
@@ -759,7 +770,9 @@ impl World {
             let status = self.store.known().get(&id).map(|known| known.status);
             let done = status == Some(Status::Done) || self.adopted.contains(&id);
             self.laws.output(number, done, self.outputs.get(&id));
-            if !done && !self.outputs.contains_key(&id) {
+            // Where its own place was taken, the store alone has its end.
+            let has_no_place = self.blocked.contains(&id) && status.is_some();
+            if !done && !has_no_place && !self.outputs.contains_key(&id) {
                 self.laws.stuck(&format!("prompt {number} has no output at the end: {status:?}"));
             }
         }

@@ -10,6 +10,7 @@ use super::super::entry::{Before, Fingerprint, Known, LostRequest, Status, Step,
 use super::{SqliteStore, day, illegal, places, signed, unsigned};
 use crate::clock::Now;
 use crate::model::{ContentId, PromptId, Usage};
+use crate::send::class;
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: i64 = 256;
@@ -101,9 +102,10 @@ impl SqliteStore {
             let mut found = Found::default();
             let mut entries = self.connection.prepare(
                 "SELECT e.run, e.prompt, e.fingerprint, e.status, e.bytes, e.input_tokens, e.output_tokens, e.reserved_tokens, r.rehearsal
-                 FROM runs r JOIN entries e ON e.run = r.id WHERE r.outputs = ?1 ORDER BY e.run",
+                 FROM runs r JOIN entries e ON e.run = r.id WHERE r.outputs = ?1 AND e.class IS NOT ?2 ORDER BY e.run",
             )?;
-            let mut rows = entries.query([outputs])?;
+            // What stood in an output's place says nothing of its prompt: what is known of that stays known.
+            let mut rows = entries.query([outputs, class::OUTPUT_BLOCKED])?;
             while let Some(row) = rows.next()? {
                 let prompt = PromptId(unsigned(row.get(1)?));
                 let fingerprint = Fingerprint(row.get(2)?);
