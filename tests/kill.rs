@@ -73,7 +73,7 @@ fn killed_at_fifty_moments_nothing_is_lost_and_only_what_was_in_flight_is_sent_a
     assert_eq!(done + up_to_date, PROMPTS);
 
     workspace.assert_answered(1..=PROMPTS);
-    assert_eq!(workspace.leftovers(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(workspace.leftovers_of_answers(), Vec::<std::path::PathBuf>::new());
     let log = server.log();
     let requests = log.len() as u64;
     println!("{requests} requests; {told} runs told of lost ones, {sent_again} in all; {done} done by the last run");

@@ -208,6 +208,13 @@ impl Workspace {
         found
     }
 
+    /// Temporary files that were left, but for those of `usage.md`: young ones are left alone, because another process may be about to place them.
+    pub(crate) fn leftovers_of_answers(&self) -> Vec<PathBuf> {
+        let mut found = self.leftovers();
+        found.retain(|path| path.parent() != Some(self.folder()));
+        found
+    }
+
     /// Temporary files that were left anywhere in the folder.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let folders = [self.folder().to_owned(), self.path("outputs"), self.path(".promptmill")];
