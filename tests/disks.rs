@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Ended, SmallDisk, Workspace, always, billed, serve, until};
+use common::{Ended, SmallDisk, Watchdog, Workspace, always, billed, serve, until};
 use promptmill::standin::{FaultKind, Options, Server};
 
 /// A server that takes long enough for a disk to fail in between.
@@ -19,6 +19,7 @@ fn slow() -> Server {
 
 /// Reads what `child` says up to the event `name`.
 fn read_to(child: &mut Child, name: &str) -> String {
+    let _watchdog = Watchdog::over(child);
     let stdout = child.stdout.as_mut().expect("piped");
     let (mut said, mut byte) = (String::new(), [0]);
     // Byte by byte: what follows is for others to read.
@@ -282,9 +283,10 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     let server = serve(Options { latency: Duration::from_millis(100), ..Options::default() });
     let workspace = Workspace::with_prompts(3);
     let mut child = workspace.command_against(&server, &["--concurrency", "1"]).spawn().expect("started");
+    let watchdog = Watchdog::over(&child);
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
     stdout.read_line(&mut String::new()).expect("a line");
-    drop(stdout);
+    drop((stdout, watchdog));
     let ended = Ended::of(child);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     workspace.assert_answered(1..=3);

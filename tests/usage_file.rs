@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::time::Duration;
 
-use common::{Ended, Workspace, always, billed, serve, until};
+use common::{Ended, Watchdog, Workspace, always, billed, serve, until};
 use promptmill::admit::ledger::Amount;
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::Clock;
@@ -34,6 +34,7 @@ fn a_prompt_that_was_never_sent_is_no_request() {
 struct Hanging {
     child: std::process::Child,
     events: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    _watchdog: Watchdog,
 }
 
 impl Hanging {
@@ -42,7 +43,7 @@ impl Hanging {
         let events = BufReader::new(child.stdout.take().expect("piped")).lines();
         until("the request", || server.log().len() == 1);
         until("usage.md", || workspace.path("usage.md").exists());
-        Self { child, events }
+        Self { _watchdog: Watchdog::over(&child), child, events }
     }
 
     /// The next warning that the run gives.

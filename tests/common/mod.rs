@@ -289,6 +289,30 @@ impl Drop for SmallDisk {
     }
 }
 
+fn kill(pid: u32) {
+    #[cfg(unix)]
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+        // It may have ended just now.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// Kills a process that takes too long, so that who reads what it says comes to an end; dropping this calls it off.
+pub(crate) struct Watchdog(std::sync::mpsc::Sender<()>);
+
+impl Watchdog {
+    pub(crate) fn over(child: &Child) -> Self {
+        let pid = child.id();
+        let (through, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            if told.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                kill(pid);
+            }
+        });
+        Self(through)
+    }
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -317,10 +341,8 @@ impl Ended {
             output
         });
         let hangs = told.recv_timeout(PATIENCE).is_err();
-        #[cfg(unix)]
-        if let (true, Some(pid)) = (hangs, rustix::process::Pid::from_raw(pid.cast_signed())) {
-            // It may have ended just now.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if hangs {
+            kill(pid);
         }
         let ended = Self::from(waiter.join().expect("it was waited for"));
         assert!(!hangs, "process {pid} has not ended in {PATIENCE:?}: {ended:#?}");
