@@ -14,7 +14,7 @@ use promptmill::standin::{FaultKind, Options, Server};
 
 /// A server that takes long enough for a disk to fail in between.
 fn slow() -> Server {
-    serve(Options { latency: Duration::from_millis(400), ..Options::default() })
+    serve(Options { latency: Duration::from_millis(800), ..Options::default() })
 }
 
 /// Reads what `child` says up to the event `name`.
