@@ -99,10 +99,19 @@ fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
                 "{class}: {message}. The pending prompts were not paid for; run again once this is fixed{wait}"
             ))
         }
-        Ending::Outage { class, message } => {
+        Ending::Outage { class, message, asked } => {
             let message = message.trim_end_matches('.');
+            let what = match asked {
+                Some(wait) => format!("the server asks to wait {}, longer than give_up_after allows", span(*wait)),
+                None => "nothing was answered for as long as give_up_after allows".to_owned(),
+            };
+            Some(format!("{what}: {class}: {message}. Run again when the server is back"))
+        }
+        Ending::ServerDayLimit { what, wait } => {
+            let what = what.trim_end_matches('.');
             Some(format!(
-                "nothing was answered for as long as give_up_after allows: {class}: {message}. Run again when the server is back"
+                "a day limit of the server is reached ({what}), and has room again in {}; run again then, or let it wait with --on-day-limit wait",
+                span(*wait)
             ))
         }
         Ending::Deadline => Some("the time set with --until or --for is up; run again to continue".to_owned()),

@@ -70,7 +70,7 @@ impl Exit {
             Ending::Complete if failed == 0 => Self::Done,
             Ending::Complete | Ending::Disk(_) | Ending::Store(_) => Self::SomeFailed,
             Ending::Stopped { .. } | Ending::Outage { .. } => Self::Account,
-            Ending::DayLimit | Ending::Deadline => Self::DayLimit,
+            Ending::DayLimit | Ending::ServerDayLimit { .. } | Ending::Deadline => Self::DayLimit,
             Ending::Interrupted(Signal::HangUp) => Self::HungUp,
             Ending::Interrupted(Signal::Interrupt) => Self::Interrupted,
             Ending::Interrupted(Signal::Terminate) => Self::Terminated,

@@ -309,6 +309,8 @@ pub enum WaitFor {
     Refused,
     /// The disk: what is paid for cannot be kept.
     Disk,
+    /// The next try of what has failed, which is all that is left to do.
+    Retry,
 }
 
 impl WaitFor {

@@ -3,18 +3,21 @@
 //! The order is strict: smaller job indices first, and those taken before ahead of new ones. What waits for room is never overtaken, so that neither
 //! large prompts starve behind small ones nor the reverse: each waits at the most for the window in which the one before it fits.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::breaker::{Cause, Gate};
 use super::machine::{Active, Machine, to_index};
 use super::{Action, Doom, Ending, Job, JobIndex, Place};
+use crate::admit::hint::is_daily;
 use crate::admit::ledger::{Amount, Wait};
-use crate::admit::server::{Charge, Sustained};
+use crate::admit::server::{Charge, ServerWait, Sustained};
 use crate::clock::{Mono, Now};
 use crate::config::OnDayLimit;
 use crate::model::Usage;
 use crate::record::{Begun, Claim, Refusal, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
+use crate::report::learned::rate;
 
 /// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -43,7 +46,16 @@ impl Machine {
         self.blocked = None;
         self.next_try = None;
         self.binds = None;
-        if self.is_holding() || !self.has_ready() {
+        if self.is_holding() {
+            return;
+        }
+        if !self.has_ready() {
+            // Nothing is left to do but to try again what has failed.
+            if self.is_idle()
+                && let Some(Reverse((at, _))) = self.delayed.peek().copied()
+            {
+                self.wait(now, WaitFor::Retry, at, actions);
+            }
             return;
         }
         let Some(most) = self.gate(now, actions) else { return };
@@ -60,8 +72,7 @@ impl Machine {
             if let Some(wait) = self.server.frees(before, charge, now.mono) {
                 self.ready.insert(job);
                 if claimed.is_empty() {
-                    self.next_try = Some(wait.until.min(now.mono.plus(RECHECK)));
-                    self.wait(now, WaitFor::ServerLimit(wait.limit), wait.until, actions);
+                    self.await_server(now, wait, actions);
                 }
                 break;
             }
@@ -85,7 +96,7 @@ impl Machine {
     /// How many requests a pause, an outage or the account let through; `None` where none.
     fn gate(&mut self, now: &Now, actions: &mut Vec<Action>) -> Option<usize> {
         let gate = self.breaker.gate(now.mono);
-        if let Some((cause, ..)) = self.breaker.open() {
+        if let Some(cause) = self.breaker.open() {
             let what = match cause {
                 Cause::Outage => WaitFor::Outage,
                 Cause::Quota => WaitFor::Account,
@@ -246,6 +257,24 @@ impl Machine {
         let recheck = if daily { RECHECK_DAY } else { RECHECK };
         self.blocked = Some(wait.until.min(now.mono.plus(recheck)));
         self.wait(now, WaitFor::Limit(wait.limit), wait.until, actions);
+    }
+
+    /// The server's limit has no room. One of a day ends the run, where a day's limit is to end it.
+    fn await_server(&mut self, now: &Now, wait: ServerWait, actions: &mut Vec<Action>) {
+        let ServerWait { limit, until } = wait;
+        let ending = match is_daily(limit.window) {
+            true if self.rules.on_day_limit == OnDayLimit::Exit => {
+                Some(Ending::ServerDayLimit { what: rate(&limit), wait: now.mono.until(until) })
+            }
+            true => None,
+            // Where it answers, such a wait is the pace; where it only refuses, it ends with the patience.
+            false => self.patience.runs_out(now.mono, now.mono, self.rules.give_up_after),
+        };
+        if let (true, Some(ending)) = (self.is_idle(), ending) {
+            return self.end_for_server(ending, actions);
+        }
+        self.next_try = Some(until.min(now.mono.plus(RECHECK)));
+        self.wait(now, WaitFor::ServerLimit(limit), until, actions);
     }
 
     /// Waits, and tells of it once, and again only when it is for something else or for a good deal longer.

@@ -87,7 +87,6 @@ struct Fault {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     cause: Cause,
-    since: Mono,
     step: u32,
     probe_at: Mono,
     /// The probe under way.
@@ -107,9 +106,9 @@ impl Breaker {
         }
     }
 
-    /// Why it is open, since when, and when the next probe leaves.
-    pub(super) fn open(&self) -> Option<(Cause, Mono, Mono)> {
-        self.open.map(|open| (open.cause, open.since, open.probe_at))
+    /// Why it is open.
+    pub(super) fn open(&self) -> Option<Cause> {
+        self.open.map(|open| open.cause)
     }
 
     /// The only job whose request may be sent; `None` where any may.
@@ -164,10 +163,9 @@ impl Breaker {
         let never_reached = self.failures.iter().rev().take_while(|failure| failure.unsent).count();
         if never_reached >= UNSENT || (row().count() >= FAILURES && prompts.len() >= PROMPTS) {
             let refunds = self.failures.iter().filter(|failure| !failure.unsent).map(|failure| failure.job).collect();
-            let since = row().map(|failure| failure.heard).min().unwrap_or(now);
             let probe = now.plus(probe_wait(1, wait, random));
             let cause = Cause::Outage;
-            self.open = Some(Open { cause, since, step: 1, probe_at: probe, probe: None, wanted: None });
+            self.open = Some(Open { cause, step: 1, probe_at: probe, probe: None, wanted: None });
             return Judged::Opened { refunds, probe };
         }
         if unsent { Judged::Unsent } else { Judged::Own }
@@ -186,7 +184,7 @@ impl Breaker {
             _ => {
                 let probe_at = now.plus(quota_wait(first, 1, random));
                 let cause = Cause::Quota;
-                self.open = Some(Open { cause, since: now, step: 1, probe_at, probe: None, wanted: None });
+                self.open = Some(Open { cause, step: 1, probe_at, probe: None, wanted: None });
                 Some(probe_at)
             }
         }
@@ -199,7 +197,7 @@ impl Breaker {
             Some(Open { cause: Cause::Refused, .. }) => Refused::Again,
             _ => {
                 let (cause, probe_at) = (Cause::Refused, now.plus(probe_wait(1, None, random)));
-                self.open = Some(Open { cause, since: now, step: 1, probe_at, probe: None, wanted: Some(job) });
+                self.open = Some(Open { cause, step: 1, probe_at, probe: None, wanted: Some(job) });
                 Refused::First { probe: probe_at }
             }
         }

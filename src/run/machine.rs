@@ -8,6 +8,7 @@ use super::breaker::Breaker;
 use super::in_flight::InFlight;
 use super::keep::Trouble;
 use super::outcome::Held;
+use super::patience::Patience;
 use super::soft_start::SoftStart;
 use super::throttle::Throttle;
 use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
@@ -58,6 +59,7 @@ pub struct Machine {
     pub(super) throttle: Throttle,
     pub(super) soft_start: SoftStart,
     pub(super) breaker: Breaker,
+    pub(super) patience: Patience,
     pub(super) in_flight_bound: InFlight,
     /// Failures that are final unless the server turns out to fail.
     pub(super) held: Vec<Held>,
@@ -161,6 +163,7 @@ impl Machine {
             throttle: Throttle::default(),
             soft_start: SoftStart::default(),
             breaker: Breaker::default(),
+            patience: Patience::default(),
             held: Vec::new(),
             blocked: None,
             next_try: None,
@@ -201,6 +204,7 @@ impl Machine {
         if self.ended {
             return actions;
         }
+        self.pass(now.mono);
         match input {
             Input::Start => self.start(now, &mut actions),
             Input::Wake => {}
@@ -255,6 +259,9 @@ impl Machine {
         if self.stopping.is_none() {
             self.wake_delayed(now);
             self.next_batch(actions);
+            self.give_up(now, actions);
+        }
+        if self.stopping.is_none() {
             self.begin(now, actions);
         }
         if self.is_idle() && (self.open == 0 || self.stopping.is_some()) {

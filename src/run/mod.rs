@@ -8,8 +8,9 @@
 //! only when the one before it is reported as carried out.
 //!
 //! `machine` holds the state and takes the inputs. What may be sent next is for `admission`, which asks in turn `breaker` (is the server there?),
-//! `throttle` (does it want a pause?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the limits. What comes of an
-//! attempt is for `outcome`, how an answer is kept for `keep`; `estimate` says what output to reserve. What a run that died leaves is for `recover`.
+//! `throttle` (does it want a pause?), `patience` (for how long?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the
+//! limits. What comes of an attempt is for `outcome`, how an answer is kept for `keep`; `estimate` says what output to reserve. What a run that died
+//! leaves is for `recover`.
 
 mod admission;
 mod breaker;
@@ -20,6 +21,7 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 mod outcome;
+mod patience;
 pub mod recover;
 mod soft_start;
 mod throttle;
@@ -213,11 +215,20 @@ pub enum Ending {
         class: &'static str,
         /// What happened.
         message: String,
+        /// The wait that the server asks for, where that is more than the rules bear.
+        asked: Option<Duration>,
     },
     /// The time that the run was given is over.
     Deadline,
     /// A day limit is reached, and the run is not to wait.
     DayLimit,
+    /// A day limit of the server is reached, and the run is not to wait.
+    ServerDayLimit {
+        /// Which, as far as the server says.
+        what: String,
+        /// How long until it has room again.
+        wait: Duration,
+    },
     /// A person ended it, with this signal first.
     Interrupted(Signal),
     /// An output cannot be written.

@@ -59,6 +59,7 @@ impl Machine {
         let Some(Active::Sending(reservation, ticket)) = self.active.remove(&job) else { return };
         self.soft_start.heard(ticket.sent, matches!(verdict, Verdict::Answer(_)), now.mono);
         let outcome = self.outcome(now, job, &verdict, &ticket, actions);
+        let out_of_patience = self.patience_with(now, &verdict, hints);
         for news in self.server.heard(ticket, hints, outcome, now) {
             actions.push(Action::Say(match news {
                 News::Learned(limit) => Event::LimitLearned { limit },
@@ -75,6 +76,9 @@ impl Machine {
         match verdict {
             Verdict::Answer(answer) => self.answered(now, job, reservation, answer, actions),
             Verdict::Failure(failure) => self.failed(now, job, reservation, ticket.sent, failure, actions),
+        }
+        if let Some(ending) = out_of_patience {
+            self.end_for_server(ending, actions);
         }
     }
 
@@ -294,11 +298,9 @@ impl Machine {
             Judged::Own | Judged::Unsent => None,
         };
         let Some(probe) = probe else { return };
-        let Some((cause, since, _)) = self.breaker.open() else { return };
-        if cause == Cause::Outage && since.until(now.mono) >= self.rules.give_up_after {
-            let reason = format!("{class}: {message}");
-            self.stop(Ending::Outage { class, message }, reason, actions);
-        } else {
+        let Some(cause) = self.breaker.open() else { return };
+        // One that is longer than the rules bear is not begun, if nothing under way can change that.
+        if self.in_flight > 0 || self.patience.runs_out(now.mono, probe, self.rules.give_up_after).is_none() {
             Self::say_paused(now, cause, class, message, probe, actions);
         }
     }

@@ -12,7 +12,7 @@ use promptmill::record::{Claim, Refusal};
 use promptmill::report::event::{Event, WaitFor};
 use promptmill::report::summary::Tally;
 use promptmill::run::{Content, Ending, Rules};
-use promptmill::send::classify::{Kind, RunStop, Verdict};
+use promptmill::send::classify::{Failure, Kind, RunStop, Verdict};
 
 use super::server::right_answer;
 
@@ -99,6 +99,12 @@ pub(crate) struct Laws {
     /// Something was answered in this run.
     answered: bool,
     stray: Option<Stray>,
+    give_up_after: u64,
+    /// Since when the server has only failed and refused, and since when nothing else is waited for.
+    failing_since: Option<u64>,
+    kept_since: Option<u64>,
+    /// What the server did when the run stopped was a reason to.
+    may_give_up: bool,
     pub(crate) broken: Option<String>,
 }
 
@@ -124,6 +130,10 @@ impl Laws {
             stopped: false,
             answered: false,
             stray: None,
+            give_up_after: nanos(rules.give_up_after),
+            failing_since: None,
+            kept_since: None,
+            may_give_up: false,
             broken: None,
         }
     }
@@ -239,6 +249,7 @@ impl Laws {
                         | WaitFor::Account
                         | WaitFor::Refused
                         | WaitFor::Disk
+                        | WaitFor::Retry
                 )
             )
         {
@@ -332,6 +343,11 @@ impl Laws {
     pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict) {
         let sent = self.turns.get(&prompt).map_or(0, |turn| turn.sent);
         self.asked_again(now, sent, verdict);
+        match verdict {
+            Verdict::Answer(_) | Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => self.failing_since = None,
+            Verdict::Failure(Failure { kind: Kind::Run(_), .. }) => {}
+            Verdict::Failure(_) => self.failing_since = self.failing_since.or(Some(now.mono.0)),
+        }
         let turn = self.turns.entry(prompt).or_default();
         match verdict {
             Verdict::Answer(_) => turn.answered = true,
@@ -428,7 +444,13 @@ impl Laws {
             // The store is tried again until then.
             | Event::Holding { seconds, .. } => *seconds,
             Event::Stopping { .. } => {
+                self.may_give_up = self.is_enough(now);
                 self.stopped = true;
+                0.0
+            }
+            // Whatever was asked is answered.
+            Event::Resumed { .. } => {
+                self.stray = None;
                 0.0
             }
             _ => 0.0,
@@ -436,8 +458,37 @@ impl Laws {
         self.announced = self.announced.max(now.mono.plus(Duration::from_secs_f64(seconds)).0);
     }
 
+    /// `give_up_after` holds: the server keeps nobody waiting for longer. What we keep to by ourselves, and an account, is another matter.
+    fn kept(&mut self, from: u64, to: u64, state: &Waiting) {
+        let idle = state.in_flight == 0 && !state.asks && !state.records && !self.stopped;
+        let of_server = matches!(
+            state.binds,
+            Some(WaitFor::Server | WaitFor::Outage | WaitFor::Refused | WaitFor::Retry | WaitFor::FirstAnswers)
+        );
+        if !idle || !of_server {
+            self.kept_since = None;
+            return;
+        }
+        let since = *self.kept_since.get_or_insert(from);
+        let most = self.give_up_after;
+        self.demand(to - since <= most, "5 (it ends)", || {
+            format!("{:?} is waited for from {since} to {to}, and {most} is the most", state.binds)
+        });
+    }
+
+    /// A run ends for an outage after failures alone, or for a wait that outlasts its patience.
+    fn is_enough(&self, now: &Now) -> bool {
+        let now = now.mono.0;
+        let silent = self.failing_since.map_or(0, |since| now - since);
+        let asked = self.turns.values().map(|turn| turn.not_before).chain([self.server_wait]).max().unwrap_or(0);
+        // A backoff of our own may be so long.
+        let own = 62_000_000_000;
+        silent + asked.saturating_sub(now).max(own) > self.give_up_after
+    }
+
     /// Law 7: nobody sits in silence.
     pub(crate) fn passes(&mut self, from: u64, to: u64, state: &Waiting) {
+        self.kept(from, to, state);
         if state.in_flight > 0 || state.asks || state.records || self.stopped {
             self.quiet_since = None;
             return;
@@ -470,6 +521,7 @@ impl Laws {
         (self.server_wait, self.pause, self.announced) = (0, 0, 0);
         self.quiet_since = None;
         (self.stopped, self.answered, self.stray) = (false, false, None);
+        (self.failing_since, self.kept_since) = (None, None);
     }
 
     /// Law 4: never torn, never lost.
@@ -496,6 +548,8 @@ impl Laws {
         self.demand(told == journalled, "4 (it adds up)", || {
             format!("{ending:?}: the tally says {told:?}, the journal {journalled:?} of {jobs} jobs")
         });
+        let patient = !matches!(ending, Ending::Outage { .. }) || self.may_give_up;
+        self.demand(patient, "5 (one failure is no end)", || format!("{ending:?}, and it could have waited"));
         let complete = *ending == Ending::Complete;
         self.demand(!complete || told.0 + told.1 == jobs, "5 (one failure is no end)", || {
             format!("{ending:?} with {told:?} of {jobs} jobs")

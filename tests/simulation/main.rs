@@ -96,6 +96,6 @@ fn the_laws_hold_in_every_seed() {
     println!("{total:?}");
     assert!(total.crashes > 0 && total.sent_again > 0 && total.throttled > 0 && total.waits > 0, "{total:?}");
     assert!(total.strays > 0, "{total:?}");
-    assert!(total.unflushed > 0 && total.released > 0 && total.gave_up > 0, "{total:?}");
+    assert!(total.unflushed > 0 && total.released > 0 && total.gave_up > 0 && total.gave_up_store > 0, "{total:?}");
     assert!(total.failed > 0 && total.kept > 0 && total.adopted > 0 && total.stops > 0, "{total:?}");
 }

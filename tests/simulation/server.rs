@@ -13,6 +13,8 @@ use super::limiter::Limiter;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manner {
     pub(crate) transient: f64,
+    /// Of those, how many may ask for a wait of hours.
+    pub(crate) long_waits: f64,
     pub(crate) unknown: f64,
     pub(crate) fatal: f64,
     /// Failures that are said to be of no use to try again, and refusals that would end a run if they were meant.
@@ -127,7 +129,8 @@ impl Server {
             chance < 0.0
         };
         if falls(self.manner.transient) {
-            let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * 8.0));
+            let most = if self.random.f64() < self.manner.long_waits { 7_200.0 } else { 8.0 };
+            let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * most));
             return Judgement {
                 verdict: failure(Kind::Transient, "server_error", wait, Billed::No, None),
                 billed: 0,

@@ -135,6 +135,9 @@ fn manner(random: &mut fastrand::Rng, limits: &Limits, faultless: bool) -> Manne
         silent: chance(0.3),
         ..Manner::default()
     };
+    if random.u8(..4) == 0 {
+        manner.long_waits = random.f64() * 0.3;
+    }
     if random.u8(..6) == 0 {
         manner.hopeless = random.f64() * 0.2;
         manner.stray = random.f64() * 0.05;

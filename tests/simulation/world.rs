@@ -60,9 +60,12 @@ pub(crate) struct Outcome {
     pub(crate) stops: usize,
     /// Refusals that were asked again, and were stray ones.
     pub(crate) strays: usize,
-    /// Times that the folder could not be flushed, that the store worked again, and that a run gave up on it.
+    /// Times that the folder could not be flushed, and that the store worked again.
     pub(crate) unflushed: usize,
     pub(crate) released: usize,
+    /// Runs that gave up on the store.
+    pub(crate) gave_up_store: usize,
+    /// Runs that ended for what the server did, or asked for.
     pub(crate) gave_up: usize,
     /// The share of the server's limit that was used, and requests that fell into its outage.
     pub(crate) utilisation: Option<f64>,
@@ -85,6 +88,7 @@ impl std::ops::AddAssign for Outcome {
         self.strays += other.strays;
         self.unflushed += other.unflushed;
         self.released += other.released;
+        self.gave_up_store += other.gave_up_store;
         self.gave_up += other.gave_up;
     }
 }
@@ -735,12 +739,13 @@ impl World {
         if self.interrupts < 2 && !gave_up {
             self.laws.keeps_what_is_paid();
         }
-        self.outcome.gave_up += usize::from(matches!(ending, Ending::Store(_)));
+        self.outcome.gave_up_store += usize::from(matches!(ending, Ending::Store(_)));
         if !dropped {
             self.laws.ends(machine.jobs().len(), machine.progress().tally, self.journalled, ending);
         } else if !matches!(ending, Ending::Interrupted(_)) {
             self.laws.stuck("it ends although something is under way");
         }
+        self.outcome.gave_up += usize::from(matches!(ending, Ending::Outage { .. }));
         match ending {
             Ending::Complete => {
                 self.done = true;
@@ -750,6 +755,8 @@ impl World {
                 let midnight = (now.day.ends - now.wall).to_std().unwrap_or_default();
                 self.end_process(nanos(midnight));
             }
+            // Who reads what the server asks for comes back then.
+            Ending::Outage { asked, .. } => self.end_process(nanos(asked.unwrap_or_default())),
             _ => self.end_process(0),
         }
         self.server.raise_quota();

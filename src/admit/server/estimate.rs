@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::charge::{Ticket, to_f64};
 use super::{Heard, News, Pacing, SLICES, ServerLimits};
-use crate::admit::hint::{LearnedLimit, ServerHint, Source, Unit};
+use crate::admit::hint::{LearnedLimit, ServerHint, Source, Unit, is_daily};
 use crate::clock::{Mono, Now};
 
 impl ServerLimits {
@@ -14,6 +14,8 @@ impl ServerLimits {
         let Heard { ticket, signal, now, .. } = *heard;
         let told = hints.iter().find(|hint| hint.refused);
         let explained = match told {
+            // A day that is used up says nothing of the minute.
+            Some(ServerHint { window: Some(window), .. }) if is_daily(window.least) => true,
             Some(ServerHint { size: Some(_), left: Some(left), charged: Some(charged), .. }) => left < charged,
             _ => self.explains(told.map(|hint| hint.unit), heard),
         };

@@ -18,6 +18,29 @@ const SHORT_NAMES: [(&str, &str, &str); 4] = [
 
 /// The limit that `text` says refused the request; `None` where it names none, or one on something else than requests and tokens.
 pub(super) fn read(text: &str) -> Option<ServerHint> {
+    numbered(text).or_else(|| of_day(text))
+}
+
+/// A day's limit that is named without numbers.
+fn of_day(text: &str) -> Option<ServerHint> {
+    let lower = text.to_ascii_lowercase();
+    let named = ["tokens per day", "requests per day", "tokensperday", "requestsperday", "daily limit", "daily quota"];
+    let word = named.into_iter().find(|word| lower.contains(word))?;
+    Some(ServerHint {
+        unit: if word.starts_with("tokens") { Unit::Tokens } else { Unit::Requests },
+        group: None,
+        size: None,
+        left: None,
+        full_in: None,
+        window: Some(Span::exactly(DAY)),
+        charged: None,
+        refused: true,
+        source: Source::Refusal,
+    })
+}
+
+/// A limit that is named with its size.
+fn numbered(text: &str) -> Option<ServerHint> {
     // ASCII alone: other lower-casing changes lengths.
     let lower = text.to_ascii_lowercase();
     // A name may hold digits, so the numbers are looked for after it.

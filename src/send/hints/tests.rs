@@ -433,6 +433,10 @@ fn every_form_of_a_refusal() {
             "Rate limit reached for m on tokens per min: Limit 100, Used 120, Requested 5. Please try again in 15s.",
             Some(("tokens 0/100 -5!", "minute")),
         ),
+        // A day without numbers.
+        ("Too many tokens per day, please wait before trying again.", Some(("tokens ?/?!", "day"))),
+        ("You have reached your daily limit of free requests.", Some(("requests ?/?!", "day"))),
+        ("Quota exceeded, limit: 50, quotaId: GenerateRequestsPerDayPerProject", Some(("requests ?/?!", "day"))),
         // Other units, other things, no numbers.
         (
             "Rate limit reached for gpt-image-2-codex (for limit gpt-image) in organization org-X on input-images per min: Limit 4000, \
