@@ -110,7 +110,7 @@ fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
         Ending::ServerDayLimit { what, wait } => {
             let what = what.trim_end_matches('.');
             Some(format!(
-                "a day limit of the server is reached ({what}), and has room again in {}; run again then, or let it wait with --on-day-limit wait",
+                "a day limit of the server is reached ({what}); run again in {}, or wait for it with --on-day-limit wait",
                 span(*wait)
             ))
         }

@@ -8,9 +8,9 @@
 //! only when the one before it is reported as carried out.
 //!
 //! `machine` holds the state and takes the inputs. What may be sent next is for `admission`, which asks in turn `breaker` (is the server there?),
-//! `throttle` (does it want a pause?), `patience` (for how long?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and the
-//! limits. What comes of an attempt is for `outcome`, how an answer is kept for `keep`; `estimate` says what output to reserve. What a run that died
-//! leaves is for `recover`.
+//! `throttle` (does it want a pause?), `patience` (for how long?), `soft_start` (has it shown anything yet?), `in_flight` (how many at a time?) and
+//! the limits. What comes of an attempt is for `outcome`, how an answer is kept for `keep`; `estimate` says what output to reserve. What a run that
+//! died leaves is for `recover`.
 
 mod admission;
 mod breaker;

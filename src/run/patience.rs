@@ -85,7 +85,7 @@ impl Machine {
     /// Time has passed since the machine was last called.
     pub(super) fn pass(&mut self, now: Mono) {
         let counts = match self.binds.as_ref().map(|Binds { what, .. }| what) {
-            Some(WaitFor::Limit(_) | WaitFor::Account) => false,
+            Some(WaitFor::Limit(_) | WaitFor::Account | WaitFor::Disk) => false,
             Some(WaitFor::ServerLimit(limit)) => !is_daily(limit.window),
             _ => true,
         };
@@ -142,7 +142,7 @@ impl Machine {
 
     /// Until when the server keeps all that is left to do from being sent; `None` where it does not, or where something is under way.
     fn kept_waiting(&mut self, now: Mono) -> Option<Mono> {
-        if !self.is_idle() || self.open == 0 {
+        if !self.is_idle() || self.trouble.is_some() || self.unwritten > 0 || self.open == 0 {
             return None;
         }
         if !self.has_ready() {
