@@ -1,18 +1,13 @@
 //! How a run says that it has ended: its closing line, and what is to be known beside it.
 
-use std::time::Duration;
-
 use super::run::Run;
 use super::{Exit, print};
-use crate::config::Settings;
+use crate::model::Ending;
 use crate::plan::Plan;
 use crate::record::sqlite::SqliteStore;
+use crate::report::closing::{remarks, stopped_by, unkept};
 use crate::report::event::Event;
-use crate::report::format::{count, counted, dollars, span};
 use crate::report::summary::{Summary, Tally};
-use crate::report::wording::midnight;
-use crate::run::Ending;
-use crate::send::classify::RunStop;
 
 impl Run<'_> {
     /// Prints the closing line and what is to be known beside it.
@@ -33,7 +28,7 @@ impl Run<'_> {
             cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
             seconds: self.started.until(self.clock.mono()).as_secs_f64(),
             exit_code: exit.code(),
-            stopped_by: stopped_by(ending, &self.prepared.settings),
+            stopped_by: stopped_by(ending, &self.prepared.settings.limits, self.prepared.settings.day),
         };
         if ran
             && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now())
@@ -69,103 +64,4 @@ impl Run<'_> {
     fn read(&self, exit: Exit) -> Exit {
         if exit == Exit::Done && self.watcher.stdout_fails { Exit::SomeFailed } else { exit }
     }
-}
-
-/// What became of answers that are paid for and not recorded.
-fn unkept(tally: &Tally) -> Vec<String> {
-    let lost = (tally.lost > 0).then(|| {
-        format!(
-            "{} could be kept nowhere and may be lost; the next run sends what has no answer again",
-            counted(tally.lost, "paid answer")
-        )
-    });
-    let unrecorded = (tally.unrecorded > 0).then(|| {
-        format!(
-            "{} in the outputs folder and not in the state file; the next run finds them",
-            counted(tally.unrecorded, "answer")
-        )
-    });
-    lost.into_iter().chain(unrecorded).collect()
-}
-
-/// Why a run ended early, and what to do.
-fn stopped_by(ending: &Ending, settings: &Settings) -> Option<String> {
-    match ending {
-        Ending::Complete => None,
-        Ending::Stopped { stop, class, message } => {
-            let message = message.trim_end_matches('.');
-            let wait = if *stop == RunStop::Quota { ", or wait for credit with --on-quota wait" } else { "" };
-            Some(format!(
-                "{class}: {message}. The pending prompts were not paid for; run again once this is fixed{wait}"
-            ))
-        }
-        Ending::Outage { class, message, asked } => {
-            let message = message.trim_end_matches('.');
-            let what = match asked {
-                Some(wait) => format!("the server asks to wait {}, longer than give_up_after allows", span(*wait)),
-                None => "nothing was answered for as long as give_up_after allows".to_owned(),
-            };
-            Some(format!("{what}: {class}: {message}. Run again when the server is back"))
-        }
-        Ending::ServerDayLimit { what, wait } => {
-            let what = what.trim_end_matches('.');
-            Some(format!(
-                "a day limit of the server is reached ({what}); run again in {}, or wait for it with --on-day-limit wait",
-                span(*wait)
-            ))
-        }
-        Ending::Deadline => Some("the time set with --until or --for is up; run again to continue".to_owned()),
-        Ending::DayLimit => {
-            let (share, midnight) = (settings.limits.share(), midnight(settings.day));
-            Some(format!("a day limit is reached{share}; run again after {midnight}"))
-        }
-        Ending::Interrupted(signal) => Some(format!("{signal}; run again to continue")),
-        Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
-    }
-}
-
-/// What a person should know of a run, beside its closing line.
-fn remarks(summary: &Summary) -> Vec<String> {
-    let tally = &summary.tally;
-    let mut remarks = Vec::new();
-    if tally.requests > 0 {
-        let cost = summary.cost_usd.map_or(String::new(), |cost| format!(", about {}", dollars(cost)));
-        let again = if tally.retried + tally.throttled > 0 {
-            format!(" ({} retried, {} throttled)", count(tally.retried as u64), count(tally.throttled as u64))
-        } else {
-            String::new()
-        };
-        remarks.push(format!(
-            "{}{again} in {}: {} input + {} output tokens{cost}",
-            counted(tally.requests, "request"),
-            span(Duration::from_secs_f64(summary.seconds)),
-            count(tally.usage.input_tokens),
-            count(tally.usage.output_tokens),
-        ));
-    }
-    for (number, what) in [
-        (tally.truncated, "cut off at the token limit (raise --max-output-tokens)"),
-        (tally.refused, "with a refusal; its text is the output"),
-        (tally.filtered, "cut off by the content filter"),
-        (tally.repaired, "with characters that are not text; U+FFFD (\u{fffd}) stands in their place"),
-        (tally.recounted, "with an impossible usage; the tokens are counted instead"),
-    ] {
-        if number > 0 {
-            remarks.push(format!("{} {what}", counted(number, "answer")));
-        }
-    }
-    if tally.unknown_requests > 0 {
-        remarks.push(format!(
-            "{} ended without a clear answer and may have been billed: at most {} tokens, counted as used",
-            counted(tally.unknown_requests, "attempt"),
-            count(tally.unknown_tokens)
-        ));
-    }
-    if tally.kept > 0 {
-        remarks.push(format!(
-            "{} could not be written; the next run writes them, nothing is paid twice",
-            counted(tally.kept, "answer")
-        ));
-    }
-    remarks
 }

@@ -4,6 +4,7 @@
 
 mod cause;
 mod content;
+mod ending;
 mod fingerprint;
 mod finish;
 mod policy;
@@ -12,6 +13,7 @@ pub mod text;
 
 pub use cause::Cause;
 pub use content::{Content, ContentHash, ContentId, STANDIN_MARK};
+pub use ending::{Ending, RunStop};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
 pub use policy::{OnDayLimit, OnQuota};

@@ -37,15 +37,14 @@ use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::admit::ledger::TooLarge;
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
-pub use crate::model::Content;
+pub use crate::model::{Content, Ending, OnDayLimit, OnQuota};
 use crate::model::{ContentId, PromptId, Signal};
-pub use crate::model::{OnDayLimit, OnQuota};
 use crate::record::entry::{Before, Fingerprint};
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::report::format::count;
 use crate::send::class;
-use crate::send::classify::{RunStop, Verdict};
+use crate::send::classify::Verdict;
 
 /// A job's place in the run, from 0; smaller goes first.
 pub type JobIndex = u32;
@@ -193,46 +192,4 @@ pub enum Action {
     Say(Event),
     /// The run has ended; nothing follows.
     End(Ending),
-}
-
-/// Why a run has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Every job has ended.
-    Complete,
-    /// The account or the request stops every prompt.
-    Stopped {
-        /// What kind of stop.
-        stop: RunStop,
-        /// The error class.
-        class: &'static str,
-        /// What the server says.
-        message: String,
-    },
-    /// The server, or the network, failed for as long as the rules bear.
-    Outage {
-        /// The error class of the latest failure.
-        class: &'static str,
-        /// What happened.
-        message: String,
-        /// The wait that the server asks for, where that is more than the rules bear.
-        asked: Option<Duration>,
-    },
-    /// The time that the run was given is over.
-    Deadline,
-    /// A day limit is reached, and the run is not to wait.
-    DayLimit,
-    /// A day limit of the server is reached, and the run is not to wait.
-    ServerDayLimit {
-        /// Which, as far as the server says.
-        what: String,
-        /// How long until it has room again.
-        wait: Duration,
-    },
-    /// A person ended it, with this signal first.
-    Interrupted(Signal),
-    /// An output cannot be written.
-    Disk(String),
-    /// The store cannot be used.
-    Store(String),
 }

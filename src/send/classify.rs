@@ -19,6 +19,7 @@ use super::decode::{Decoded, decode};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
 use super::{class, message, wait};
+pub use crate::model::RunStop;
 use crate::model::{Api, Usage};
 
 /// What a response, or its absence, means.
@@ -62,21 +63,6 @@ pub enum Kind {
     Unknown,
     /// The server says that another try is of no use: it was the prompt's last one. In an outage it is nobody's.
     Last,
-}
-
-/// What a run that cannot go on lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RunStop {
-    /// A key that the API accepts and allows to do this.
-    Key,
-    /// Credit, or room under a spend limit.
-    Quota,
-    /// A model that exists for the account.
-    Model,
-    /// A base URL that leads to the API.
-    Endpoint,
-    /// Parameters that the model takes.
-    Request,
 }
 
 /// Whether a failed try costs tokens.
