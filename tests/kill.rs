@@ -171,3 +171,15 @@ fn what_a_killed_writer_of_usage_md_left_is_removed_once_it_is_old() {
     workspace.run_against(&server, &[]).assert_ended(0, [1, 0, 0, 0]);
     assert_eq!(workspace.leftovers(), [new]);
 }
+
+#[test]
+fn what_a_killed_run_left_beside_its_outputs_is_removed_by_the_next() {
+    let server = serve(Options::default());
+    let workspace = Workspace::with_prompts(1);
+    std::fs::create_dir(workspace.path("outputs")).expect("made");
+    // Nobody else writes there while a run holds the folder: it need not be old.
+    workspace.write("outputs/.promptmill-left.tmp", "half of an ans");
+    workspace.write("outputs/somebody-elses.tmp", "theirs");
+    workspace.run_against(&server, &[]).assert_ended(0, [1, 0, 0, 0]);
+    assert_eq!(workspace.leftovers(), [workspace.path("outputs/somebody-elses.tmp")]);
+}

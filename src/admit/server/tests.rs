@@ -229,6 +229,23 @@ fn what_was_learned_holds_at_the_next_start_with_what_the_ledger_remembers() {
 }
 
 #[test]
+fn a_refusal_costs_no_tokens() {
+    let mut server = server(Pacing::Auto);
+    let limit = ServerHint { unit: Unit::Tokens, ..requests(100_000, 99_884) };
+    let first = send(&mut server, 1, &at(0.0));
+    server.heard(first[0], &[limit], Outcome::Admitted, &at(0.0));
+    let room = |server: &ServerLimits| send(&mut server.clone(), 10_000, &at(0.0)).len();
+    let before = room(&server);
+    // Refused for requests: the tokens were not taken.
+    for ticket in send(&mut server, 100, &at(0.0)) {
+        server.heard(ticket, &[refusal(500, 500)], Outcome::Refused { signal: false }, &at(0.0));
+    }
+    let tokens_left =
+        ServerLimits { buckets: server.buckets.iter().filter(|b| b.unit == Unit::Tokens).cloned().collect(), ..server };
+    assert_eq!(room(&tokens_left), before);
+}
+
+#[test]
 fn tokens_are_counted_as_the_server_counts_them() {
     let mut server = server(Pacing::Auto);
     let hint = |left: f64| ServerHint { unit: Unit::Tokens, ..requests(100_000, left.max(0.0) as u64) };
