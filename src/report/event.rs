@@ -9,8 +9,7 @@ use crate::admit::hint::LearnedLimit;
 use crate::admit::limits::LimitName;
 use crate::clock::Mono;
 use crate::model::text::json_line;
-use crate::model::{Oddity, PromptId, Signal, Usage};
-use crate::run::Cause;
+use crate::model::{Cause, Oddity, PromptId, Signal, Usage};
 use crate::send::answer::Finish;
 use crate::send::class;
 

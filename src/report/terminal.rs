@@ -15,7 +15,7 @@ use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::Used;
 use crate::admit::limits::Limits;
 use crate::clock::{Clock, Mono};
-use crate::run::Cause;
+use crate::model::Cause;
 
 /// A shorter wait for a limit is a pace,
 const SHORT: Duration = Duration::from_secs(1);

@@ -12,8 +12,7 @@ use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::limits::{LimitName, Limits};
 use crate::clock::DayZone;
-use crate::model::{Oddity, Signal};
-use crate::run::Cause;
+use crate::model::{Cause, Oddity, Signal};
 use crate::send::answer::Finish;
 
 /// How much is said.

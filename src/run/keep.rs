@@ -1,7 +1,8 @@
 //! How answers are kept: written, then journalled. What is paid for is held as long as the process lives.
 //!
-//! An answer that cannot be written is kept by the store, and the run ends, unless it is this one's place alone that is taken: then the prompt fails. Where the store fails too, nothing more is sent, what is in flight is
-//! awaited, and all that has ended is held here and tried again, writing first, until it works or the run gives up.
+//! An answer that cannot be written is kept by the store, and the run ends, unless it is this one's place alone that is taken: then the prompt fails.
+//! Where the store fails too, nothing more is sent, what is in flight is awaited, and all that has ended is held here and tried again, writing first,
+//! until it works or the run gives up.
 
 use std::cmp::Reverse;
 use std::time::Duration;
