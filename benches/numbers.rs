@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use promptmill::model::PromptId;
-use promptmill::run::Content;
+use promptmill::model::{Content, PromptId};
 use promptmill::standin::{Options, Server};
 use promptmill::write::{on_disk, target};
 use tempfile::TempDir;

@@ -9,8 +9,7 @@ use chrono::Timelike as _;
 use common::{Ended, MODEL, Workspace, assert_within, billed, serve};
 use promptmill::clock::Clock;
 use promptmill::count::Tokenizer;
-use promptmill::model::Usage;
-use promptmill::report::format;
+use promptmill::model::{Usage, text as format};
 use promptmill::standin::{Logged, Options, RateLimitHeaders};
 
 #[test]

@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
-use promptmill::admit::limits::{LimitName, Limits};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
-use promptmill::model::{ContentId, PromptId, Usage};
-use promptmill::record::entry::{Before, Fingerprint, LostRequest, Status};
+use promptmill::model::{ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Usage};
+use promptmill::record::entry::{Before, LostRequest, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};
-use promptmill::send::answer::Finish;
 use promptmill::send::class::OUTPUT_BLOCKED;
 use proptest::prelude::*;
 
@@ -62,7 +60,7 @@ fn settlement((reservation, used): (Reservation, Amount)) -> Settlement {
 
 fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
     let usage = Usage { input_tokens: 5, output_tokens: 6 };
-    let ended = Ended::Done { usage, finish: Finish::Complete, output: ContentId::of(b"an answer") };
+    let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
     end(prompt, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
 }
 
@@ -201,10 +199,10 @@ proptest! {
                     let (prompt, a, b) = flying.swap_remove(place);
                     let usage = Usage { input_tokens: 1, output_tokens: 2 };
                     let ended = match how {
-                        0 => Ended::Done { usage, finish: Finish::Complete, output: output(prompt, seconds) },
+                        0 => Ended::Done { usage, finish: FinishReason::Complete, output: output(prompt, seconds) },
                         1 => Ended::Failed { class: "c".into(), message: "m".into(), usage },
                         5 => Ended::Failed { class: OUTPUT_BLOCKED.into(), message: "m".into(), usage },
-                        2 => Ended::Unwritten { usage, finish: Finish::Refused, text: format!("text of {prompt}") },
+                        2 => Ended::Unwritten { usage, finish: FinishReason::Refused, text: format!("text of {prompt}") },
                         _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
                     };
                     // The fifth never left.
@@ -505,7 +503,7 @@ fn the_last_end_of_each_prompt_is_found() {
         .expect("finished");
     let kept = admit(&mut store, 3, 10, at(1));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
-    let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "größer".into() };
+    let unwritten = Ended::Unwritten { usage, finish: FinishReason::Complete, text: "größer".into() };
     store.finish(&[end(3, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
     let _lost = admit(&mut store, 4, 70, at(2));
     store.start_run(&info("out"), &at(3)).expect("a second run");
@@ -528,7 +526,7 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
     let _lost = admit(&mut store, 1, 70, at(0));
     let kept = admit(&mut store, 2, 10, at(0));
     let usage = Usage { input_tokens: 4, output_tokens: 5 };
-    let unwritten = Ended::Unwritten { usage, finish: Finish::Complete, text: "text".into() };
+    let unwritten = Ended::Unwritten { usage, finish: FinishReason::Complete, text: "text".into() };
     store.finish(&[end(2, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
 
     let found = store.find("out", "m").expect("found");
@@ -692,7 +690,7 @@ fn amounts_that_no_counter_holds_end_nothing() {
     let (_folder, ledger, mut store) = fresh(no_limits);
     let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63 };
     let absurd = |prompt, reservation| {
-        let ended = Ended::Done { usage, finish: Finish::Complete, output: ContentId::of(b"an answer") };
+        let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
         end(prompt, ended, Some((reservation, Amount::request(usage.total()))))
     };
     let mut use_up = |prompt, now| {

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use chrono::NaiveDate;
 
-use super::limits::{LimitName, Limits};
 use crate::clock::{Mono, Now, Quarter};
+use crate::model::{LimitName, Limits, TooLarge};
 
 /// What a request takes from the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,17 +63,6 @@ pub struct Wait {
     pub limit: LimitName,
     /// When it frees.
     pub until: Mono,
-}
-
-/// A request that no wait makes fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLarge {
-    /// The limit it is over.
-    pub limit: LimitName,
-    /// Tokens (or requests) asked for.
-    pub asked: u64,
-    /// The most that could be asked for.
-    pub most: u64,
 }
 
 /// One amount in the window.

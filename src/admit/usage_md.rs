@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::NaiveDate;
 
 use super::ledger::{Amount, Used};
-use super::limits::Limits;
+use crate::model::Limits;
 
 /// What `usage.md` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use super::prepare::Prepared;
 use super::{Exit, Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::config::Environment;
+use crate::model::text::counted;
 use crate::record::Endpoint;
 use crate::record::sqlite::{SqliteStore, state_file};
-use crate::report::format::counted;
 use crate::report::learned::line;
 
 /// A limit and whose it is; its JSON is one object.

@@ -5,12 +5,11 @@ use super::run::Run;
 use crate::atomic::{folder_of, remove_leftovers};
 use crate::clock::Now;
 use crate::count::Tokenizer;
-use crate::model::Usage;
+use crate::model::text::{count, counted};
+use crate::model::{Content, Usage};
 use crate::record::FaceFound;
 use crate::record::sqlite::{Found, SqliteStore, state_file};
 use crate::report::event::Event;
-use crate::report::format::{count, counted};
-use crate::run::Content;
 use crate::run::recover::Recovery;
 use crate::write::target;
 

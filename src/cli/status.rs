@@ -10,13 +10,13 @@ use super::prepare::Prepared;
 use super::{Exit, Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
-use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Now;
 use crate::config::Environment;
+use crate::model::text::{count, span};
+use crate::model::{LimitName, Limits};
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{LastRun, SqliteStore};
 use crate::report::event::Event;
-use crate::report::format::{count, span};
 use crate::report::learned::line;
 use crate::report::wording::line_of;
 

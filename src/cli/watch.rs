@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::admit::ledger::Used;
-use crate::admit::limits::{LimitName, Limits};
+use crate::model::{LimitName, Limits};
 
 use crate::drive::Watch;
 use crate::plan::price::Price;

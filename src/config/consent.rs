@@ -6,8 +6,8 @@
 
 use std::fmt::{self, Write as _};
 
-use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::api_key::KeyOrigin;
 use super::layers::Origin;

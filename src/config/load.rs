@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
-use reqwest::Url;
+use url::Url;
 
 use super::api_key::{ENV_FILE, KEY_FILES, KEY_VARIABLE, KeyOrigin, from_text};
 use super::args::SettingArgs;
@@ -23,9 +23,8 @@ use super::settings::{Settings, within};
 use super::value::RawValue;
 use super::variables::{ACCOUNT, Variables, is_ours};
 use crate::atomic::folder_of;
-use crate::model::Secret;
+use crate::model::{Secret, is_loopback};
 use crate::regular::{self, Unread};
-use crate::send::client::is_loopback;
 
 /// The settings file that is read where none is named.
 pub const SETTINGS_FILE: &str = "promptmill.toml";

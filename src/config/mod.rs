@@ -25,4 +25,4 @@ mod tests;
 pub use args::SettingArgs;
 pub use error::ConfigError;
 pub use load::{Environment, Loaded, load, needs_key};
-pub use settings::{Concurrency, OnDayLimit, OnQuota, Settings, Timeouts};
+pub use settings::{Concurrency, Settings, Timeouts};

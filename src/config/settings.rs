@@ -11,11 +11,9 @@ use super::headers;
 use super::keys::{self, SETTINGS};
 use super::layers::{Origin, Resolved, merge};
 use super::value::{self, Parsed, RawValue, unless_empty};
-use crate::admit::limits::Limits;
 use crate::admit::server::Pacing;
 use crate::clock::DayZone;
-use crate::model::{Api, RequestTemplate, Secret};
-pub use crate::model::{OnDayLimit, OnQuota};
+use crate::model::{Api, Limits, OnDayLimit, OnQuota, RequestTemplate, Secret};
 use crate::source::priority::Priorities;
 use crate::source::range::Range;
 

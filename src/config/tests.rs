@@ -13,6 +13,7 @@ use super::keys::{self, Kind, SETTINGS, Setting};
 use super::layers::{Layer, Origin, merge};
 use super::value::RawValue;
 use super::*;
+use crate::model::{OnDayLimit, OnQuota};
 
 const SECRET: &str = "sk-verysecret";
 
@@ -93,7 +94,7 @@ fn the_defaults_are_the_contracts() {
     let loaded = load_in(&dir, &[], &[]).expect("defaults");
     let settings = &loaded.settings;
     assert_eq!(settings.template, crate::model::RequestTemplate::new(crate::model::Api::Chat, "gpt-4o-mini"));
-    assert_eq!(settings.limits, crate::admit::limits::Limits::default());
+    assert_eq!(settings.limits, crate::model::Limits::default());
     assert_eq!(settings.base_url, "https://api.openai.com/v1");
     assert_eq!(settings.prompts, dir.path().join("prompts"));
     assert_eq!((settings.range.to_string(), &settings.only), ("1-100".to_owned(), &None));

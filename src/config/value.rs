@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{FixedOffset, NaiveTime, Offset as _, Timelike as _, Utc};
 use serde_json::{Map, Value as Json};
 
-use crate::admit::limits::WHOLE_PPM;
 use crate::clock::DayZone;
+use crate::model::WHOLE_PPM;
 use crate::model::text::one_line;
 use crate::source::priority::{Priorities, SEPARATOR};
 use crate::source::range::Range;
@@ -229,7 +229,7 @@ pub fn base_url(raw: &RawValue) -> Parsed<String> {
     const RIGHT: &str = "write an address such as `https://api.openai.com/v1` or `http://localhost:8080/v1`";
     let text = raw.as_text().ok_or(RIGHT)?.trim();
     // The client's own parser: what it takes here, it takes when it sends.
-    let url = reqwest::Url::parse(text).map_err(|error| format!("{error}; {RIGHT}"))?;
+    let url = url::Url::parse(text).map_err(|error| format!("{error}; {RIGHT}"))?;
     let begins = |scheme: &str| text.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
     if !(begins("http://") || begins("https://")) || url.host_str().is_none_or(str::is_empty) {
         return Err(RIGHT.to_owned());

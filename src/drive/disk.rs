@@ -8,10 +8,9 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{PromptId, RequestTemplate};
+use crate::model::{Content, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
 use crate::plan::survey::fault;
-use crate::record::entry::{Fingerprint, Fingerprinter};
-use crate::run::{Content, Doom, Input, JobIndex, Unwritten};
+use crate::run::{Doom, Input, JobIndex, Unwritten};
 use crate::send::attempt;
 use crate::send::class;
 use crate::source::folder::Folder;

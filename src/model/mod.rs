@@ -2,20 +2,26 @@
 //!
 //! Tokens are `u64` and named so (`input_tokens`); durations are [`std::time::Duration`].
 
+mod address;
 mod cause;
 mod content;
 mod ending;
 mod fingerprint;
 mod finish;
+mod limits;
 mod policy;
 mod signal;
 pub mod text;
 
+pub(crate) use address::is_local_host;
+pub use address::is_loopback;
 pub use cause::Cause;
 pub use content::{Content, ContentHash, ContentId, STANDIN_MARK};
 pub use ending::{Ending, RunStop};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
+pub(crate) use limits::guard;
+pub use limits::{LimitName, Limits, TooLarge, WHOLE_PPM};
 pub use policy::{OnDayLimit, OnQuota};
 pub use signal::Signal;
 

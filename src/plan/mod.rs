@@ -1,18 +1,13 @@
 //! What is sent, why, and what it costs. Decided before anything leaves; the files are read by [`survey`].
 
-pub mod forecast;
 pub mod price;
 pub mod standing;
 pub mod survey;
-pub mod within;
 
 use std::cmp::Reverse;
 
-use crate::admit::ledger::TooLarge;
-use crate::admit::limits::{LimitName, Limits};
-use crate::model::PromptId;
-use crate::record::entry::Fingerprint;
-use crate::report::format::count;
+use crate::model::text::count;
+use crate::model::{Fingerprint, LimitName, Limits, PromptId, TooLarge};
 use crate::run::{Doom, Job, Place};
 use crate::source::priority::Priorities;
 use standing::{Standing, Why};

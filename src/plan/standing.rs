@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::record::entry::{Fingerprint, Known, Status};
+use crate::model::Fingerprint;
+use crate::record::entry::{Known, Status};
 use crate::write::on_disk::Form;
 
 /// Whether a prompt has its answer.

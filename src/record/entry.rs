@@ -1,7 +1,6 @@
 //! The journal's entries: what a prompt's row says, and which step may follow which.
 
-use crate::model::{ContentId, PromptId, Usage};
-pub use crate::model::{Fingerprint, Fingerprinter};
+use crate::model::{ContentId, Fingerprint, PromptId, Usage};
 
 /// Where a prompt stands in one run. The numbers are the journal's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

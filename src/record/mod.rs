@@ -14,11 +14,10 @@ mod usage_file;
 pub use endpoint::{Endpoint, endpoint};
 pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
-use crate::admit::ledger::{Amount, TooLarge, Used, Wait};
+use crate::admit::ledger::{Amount, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{ContentId, PromptId, Usage};
-use crate::send::answer::Finish;
-use entry::{Before, Fingerprint};
+use crate::model::{ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
+use entry::Before;
 
 /// One request that wants to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +116,7 @@ pub enum Ended {
         /// What the API reports, or what was counted where it reports nothing.
         usage: Usage,
         /// Whether the answer is whole.
-        finish: Finish,
+        finish: FinishReason,
         /// The output.
         output: ContentId,
     },
@@ -140,7 +139,7 @@ pub enum Ended {
         /// What it cost.
         usage: Usage,
         /// Whether the answer is whole.
-        finish: Finish,
+        finish: FinishReason,
         /// The answer.
         text: String,
     },

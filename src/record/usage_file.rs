@@ -11,10 +11,10 @@ use super::sqlite::SqliteStore;
 use super::sqlite::faces::{self, Replacement, Writing};
 use super::{Store, StoreError};
 use crate::admit::ledger::{Amount, Entry, Ledger};
-use crate::admit::limits::Limits;
 use crate::admit::usage_md::{Face, FaceError};
 use crate::atomic::{FileIdentity, Prepared, advice, folder_of, sync_folder};
 use crate::clock::{Mono, Now, nanos};
+use crate::model::Limits;
 use crate::regular::{self, Unread};
 
 /// So often a writing is tried that another process is in the way of. What it writes is newer than what was there, and there is a next time.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::format::{count, counted, dollars, span};
 use super::summary::{Summary, Tally};
 use super::wording::midnight;
-use crate::admit::limits::Limits;
 use crate::clock::DayZone;
-use crate::model::{Ending, RunStop};
+use crate::model::text::{count, counted, dollars, span};
+use crate::model::{Ending, Limits, RunStop};
 
 /// What became of answers that are paid for and not recorded.
 #[must_use]

@@ -6,11 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
-use crate::admit::limits::LimitName;
 use crate::clock::Mono;
 use crate::model::text::json_line;
-use crate::model::{Cause, Oddity, PromptId, Signal, Usage};
-use crate::send::answer::Finish;
+use crate::model::{Cause, FinishReason, LimitName, Oddity, PromptId, Signal, Usage};
 use crate::send::class;
 
 /// One thing that has happened. In `--json` it is one line, `{"event": "done", ...}`.
@@ -75,7 +73,7 @@ pub enum Event {
         #[serde(flatten)]
         usage: Usage,
         /// Whether it is whole.
-        finish: Finish,
+        finish: FinishReason,
     },
     /// An answer came with something odd that was put right.
     Odd {

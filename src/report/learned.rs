@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 
-use super::format::{count, span};
 use crate::admit::hint::{LearnedLimit, Source};
+use crate::model::text::{count, span};
 
 /// What a limit lets through: `10,000 tokens a minute`, `500 requests a minute (project), evenly spread`.
 #[must_use]

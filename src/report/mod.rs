@@ -7,5 +7,3 @@ pub mod learned;
 pub mod summary;
 pub mod terminal;
 pub mod wording;
-
-pub use crate::model::text as format;

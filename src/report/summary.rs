@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{Oddity, Usage};
+use crate::model::{FinishReason, Oddity, Usage};
 use crate::report::event::Binds;
-use crate::send::answer::Finish;
 
 /// Counts of what this run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,14 +45,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn answered(&mut self, usage: Usage, finish: Finish) {
+    pub(crate) fn answered(&mut self, usage: Usage, finish: FinishReason) {
         self.done += 1;
         self.usage += usage;
         match finish {
-            Finish::Complete => {}
-            Finish::Truncated => self.truncated += 1,
-            Finish::Refused => self.refused += 1,
-            Finish::Filtered => self.filtered += 1,
+            FinishReason::Complete => {}
+            FinishReason::Truncated => self.truncated += 1,
+            FinishReason::Refused => self.refused += 1,
+            FinishReason::Filtered => self.filtered += 1,
         }
     }
 
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn the_closing_line_has_its_form() {
         let mut tally = Tally::default();
-        (0..97).for_each(|_| tally.answered(Usage { input_tokens: 3, output_tokens: 4 }, Finish::Complete));
+        (0..97).for_each(|_| tally.answered(Usage { input_tokens: 3, output_tokens: 4 }, FinishReason::Complete));
         tally.failed(Usage::default());
         let summary = Summary {
             prompts: 100,

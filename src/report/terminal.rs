@@ -8,14 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cadence::Cadence;
 use super::event::{Binds, Event, WaitFor};
-use super::format::{count, one_line, span};
 use super::summary::Progress;
 use super::wording::{Verbosity, line_of, wait_for_what};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::Used;
-use crate::admit::limits::Limits;
 use crate::clock::{Clock, Mono};
-use crate::model::Cause;
+use crate::model::text::{count, one_line, span};
+use crate::model::{Cause, Limits};
 
 /// A shorter wait for a limit is a pace,
 const SHORT: Duration = Duration::from_secs(1);
@@ -219,8 +218,7 @@ fn binding(
 mod tests {
     use super::*;
     use crate::admit::hint::{Source, Unit};
-    use crate::admit::limits::LimitName;
-    use crate::model::PromptId;
+    use crate::model::{LimitName, PromptId};
 
     fn wall() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")

@@ -7,13 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Utc};
 
 use super::event::{Event, WaitFor};
-use super::format::{count, counted, dollars, span};
 use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
-use crate::admit::limits::{LimitName, Limits};
 use crate::clock::DayZone;
-use crate::model::{Cause, Oddity, Signal};
-use crate::send::answer::Finish;
+use crate::model::text::{count, counted, dollars, span};
+use crate::model::{Cause, FinishReason, LimitName, Limits, Oddity, Signal};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +50,7 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             (Verbosity::Normal, format!("batch {batch} of {batches}: {prompts}, {tokens} input tokens"))
         }
         Event::Done { prompt, usage, finish } => {
-            let mark = if *finish == Finish::Complete { String::new() } else { format!(", {finish}") };
+            let mark = if *finish == FinishReason::Complete { String::new() } else { format!(", {finish}") };
             let line =
                 format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens);
             (Verbosity::Verbose, line)

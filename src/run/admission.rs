@@ -6,15 +6,14 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::breaker::{Cause, Gate};
+use super::breaker::Gate;
 use super::machine::{Active, Machine, to_index};
-use super::{Action, Doom, Ending, Job, JobIndex, Place};
+use super::{Action, Doom, Job, JobIndex, Place};
 use crate::admit::hint::is_daily;
 use crate::admit::ledger::{Amount, Wait};
 use crate::admit::server::{Charge, ServerWait, Sustained};
 use crate::clock::{Mono, Now};
-use crate::config::OnDayLimit;
-use crate::model::Usage;
+use crate::model::{Cause, Ending, OnDayLimit, Usage};
 use crate::record::{Begun, Claim, Refusal, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
 use crate::report::learned::rate;

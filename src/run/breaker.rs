@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::JobIndex;
 use crate::clock::Mono;
-pub use crate::model::Cause;
+use crate::model::Cause;
 use crate::send::backoff::{probe_wait, quota_wait};
 
 /// So many failures of several prompts in a row, in the order in which they were sent, are the server's.

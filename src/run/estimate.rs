@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::admit::limits::Limits;
+use crate::model::Limits;
 
 /// Reserved before any answer of the model is known: a page of text.
 const ASSUMED_TOKENS: u64 = 512;

@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::machine::{Active, End, Machine, Recorded};
-use super::{Action, Content, Ending, Job, JobIndex, NotRecorded, Unwritten, answer_is_kept};
+use super::{Action, Job, JobIndex, NotRecorded, Unwritten, answer_is_kept};
 use crate::clock::{Mono, Now};
-use crate::model::{ContentId, PromptId, Usage};
+use crate::model::{Content, ContentId, Ending, PromptId, Usage};
 use crate::record::{Ended, Finished, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
 use crate::send::class;

@@ -11,14 +11,13 @@ use super::outcome::Held;
 use super::patience::Patience;
 use super::soft_start::SoftStart;
 use super::throttle::Throttle;
-use super::{Action, Ending, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
+use super::{Action, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
 use crate::admit::server::{ServerLimits, Ticket};
 use crate::clock::{Mono, Now};
-use crate::model::{Signal, Usage};
+use crate::model::{Ending, FinishReason, Signal, Usage};
 use crate::record::{Finished, Reservation, Settlement};
 use crate::report::event::{Binds, Event};
 use crate::report::summary::{Progress, Tally};
-use crate::send::answer::Finish;
 
 /// Brings a list of jobs to their ends.
 #[derive(Debug)]
@@ -102,7 +101,7 @@ pub(super) enum Active {
 /// The end that an output on its way to the disk leads to.
 #[derive(Debug)]
 pub(super) enum End {
-    Answered { usage: Usage, finish: Finish },
+    Answered { usage: Usage, finish: FinishReason },
     Failed { class: String, message: String, usage: Usage },
 }
 
@@ -110,7 +109,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) enum Recorded {
     /// The text is needed until the answer is recorded: it may have to be written again.
-    Done { job: JobIndex, usage: Usage, finish: Finish, text: String },
+    Done { job: JobIndex, usage: Usage, finish: FinishReason, text: String },
     Failed {
         job: JobIndex,
         usage: Usage,

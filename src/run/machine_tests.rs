@@ -7,16 +7,13 @@ use proptest::prelude::*;
 
 use super::{Action, Concurrency, Input, Job, Machine, OutputEstimate, Place, Rules};
 use crate::admit::ledger::Ledger;
-use crate::admit::limits::Limits;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
-use crate::config::{OnDayLimit, OnQuota};
-use crate::model::{ContentId, PromptId, Usage};
+use crate::model::{ContentId, Fingerprint, FinishReason, Limits, OnDayLimit, OnQuota, PromptId, Usage};
 use crate::record::Store;
-use crate::record::entry::Fingerprint;
 use crate::record::memory::MemoryStore;
 use crate::report::event::Event;
-use crate::send::answer::{Answer, Finish};
+use crate::send::answer::Answer;
 use crate::send::classify::Verdict;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -91,7 +88,8 @@ fn run(sizes: &[u64], tokens_per_minute: u64, output: u64, is_said: bool) -> Vec
                     let size = sizes[job as usize];
                     left.push((u64::from(job), Mono(0).until(now)));
                     let usage = Some(Usage { input_tokens: size, output_tokens: output });
-                    let answer = Answer { text: "yes".to_owned(), usage, finish: Finish::Complete, odd: Vec::new() };
+                    let answer =
+                        Answer { text: "yes".to_owned(), usage, finish: FinishReason::Complete, odd: Vec::new() };
                     let heard = Input::Heard(job, Verdict::Answer(answer), Vec::new());
                     inputs.push((now.plus(Duration::from_secs(1)), heard));
                 }

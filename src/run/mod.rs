@@ -26,7 +26,6 @@ pub mod recover;
 mod soft_start;
 mod throttle;
 
-pub use breaker::Cause;
 pub use estimate::OutputEstimate;
 pub use in_flight::Concurrency;
 pub use machine::Machine;
@@ -34,15 +33,14 @@ pub use machine::Machine;
 use std::time::Duration;
 
 use crate::admit::hint::{LearnedLimit, ServerHint};
-use crate::admit::ledger::TooLarge;
-use crate::admit::limits::{LimitName, Limits};
 use crate::clock::Mono;
-pub use crate::model::{Content, Ending, OnDayLimit, OnQuota};
-use crate::model::{ContentId, PromptId, Signal};
-use crate::record::entry::{Before, Fingerprint};
+use crate::model::text::count;
+use crate::model::{
+    Content, ContentId, Ending, Fingerprint, LimitName, Limits, OnDayLimit, OnQuota, PromptId, Signal, TooLarge,
+};
+use crate::record::entry::Before;
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
-use crate::report::format::count;
 use crate::send::class;
 use crate::send::classify::Verdict;
 

@@ -3,21 +3,20 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::breaker::{Cause, Judged, Refused};
+use super::breaker::{Judged, Refused};
 use super::machine::{Active, End, Machine, Recorded};
-use super::{Action, Content, Ending, JobIndex};
+use super::{Action, JobIndex};
 use crate::admit::hint::ServerHint;
 use crate::admit::ledger::Amount;
 use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
-use crate::config::OnQuota;
-use crate::model::{Signal, Usage};
+use crate::model::{Cause, Content, Ending, OnQuota, RunStop, Signal, Usage};
 use crate::record::{Ended, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
 use crate::send::class;
-use crate::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
+use crate::send::classify::{Billed, Failure, Kind, Verdict};
 
 /// The last failure of a prompt, which may turn out to be the server's.
 #[derive(Debug)]

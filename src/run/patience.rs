@@ -5,11 +5,12 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::breaker::{Cause, Gate};
+use super::Action;
+use super::breaker::Gate;
 use super::machine::Machine;
-use super::{Action, Ending, OnDayLimit};
 use crate::admit::hint::{ServerHint, is_daily};
 use crate::clock::{Mono, Now};
+use crate::model::{Cause, Ending, OnDayLimit};
 use crate::report::event::{Binds, WaitFor};
 use crate::send::class;
 use crate::send::classify::{Failure, Kind, Verdict};

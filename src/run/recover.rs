@@ -49,7 +49,7 @@ fn answers(request: &LostRequest, stands: &Stands) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::entry::Fingerprint;
+    use crate::model::Fingerprint;
 
     fn lost(prompt: u64, before: Before, earlier: &[&str]) -> LostRequest {
         LostRequest {

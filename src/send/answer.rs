@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-pub use crate::model::FinishReason as Finish;
-use crate::model::{Api, Oddity, Usage};
+use crate::model::{Api, FinishReason, Oddity, Usage};
 
 /// A model's answer to one prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub struct Answer {
     /// What the API says it used, if it says so; `u64::MAX` of what is no number of tokens.
     pub usage: Option<Usage>,
     /// How the answer ended.
-    pub finish: Finish,
+    pub finish: FinishReason,
     /// What was put right in it.
     pub odd: Vec<Oddity>,
 }
@@ -48,18 +47,18 @@ pub fn read(api: Api, json: &Value) -> Option<Answer> {
     Some(Answer { text, usage: usage(json), finish, odd: Vec::new() })
 }
 
-fn chat(json: &Value) -> Option<(String, Finish)> {
+fn chat(json: &Value) -> Option<(String, FinishReason)> {
     let choice = json.get("choices")?.get(0)?;
     let message = choice.get("message")?.as_object()?;
     let text = message.get("content").map(content).unwrap_or_default();
     let refusal = message.get("refusal").and_then(Value::as_str).filter(|refusal| !refusal.is_empty());
     let finish = match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("length") => Finish::Truncated,
-        Some("content_filter") => Finish::Filtered,
-        _ => Finish::Complete,
+        Some("length") => FinishReason::Truncated,
+        Some("content_filter") => FinishReason::Filtered,
+        _ => FinishReason::Complete,
     };
     Some(match refusal {
-        Some(refusal) if text.is_empty() => (refusal.to_owned(), Finish::Refused),
+        Some(refusal) if text.is_empty() => (refusal.to_owned(), FinishReason::Refused),
         _ => (text, finish),
     })
 }
@@ -73,7 +72,7 @@ fn content(content: &Value) -> String {
     }
 }
 
-fn responses(json: &Value) -> Option<(String, Finish)> {
+fn responses(json: &Value) -> Option<(String, FinishReason)> {
     let parts = || {
         let items = json.get("output").and_then(Value::as_array).into_iter().flatten();
         // Reasoning items and tool calls are no part of the answer.
@@ -85,15 +84,15 @@ fn responses(json: &Value) -> Option<(String, Finish)> {
     };
     let finish = match json.get("status").and_then(Value::as_str) {
         // Some servers that speak this API leave the status out.
-        None | Some("completed") => Finish::Complete,
-        Some("incomplete") if json["incomplete_details"]["reason"] == "content_filter" => Finish::Filtered,
-        Some("incomplete") => Finish::Truncated,
+        None | Some("completed") => FinishReason::Complete,
+        Some("incomplete") if json["incomplete_details"]["reason"] == "content_filter" => FinishReason::Filtered,
+        Some("incomplete") => FinishReason::Truncated,
         Some(_) => return None,
     };
     json.get("output")?.as_array()?;
     let text = texts("output_text", "text");
     let refusal = texts("refusal", "refusal");
-    Some(if text.is_empty() && !refusal.is_empty() { (refusal, Finish::Refused) } else { (text, finish) })
+    Some(if text.is_empty() && !refusal.is_empty() { (refusal, FinishReason::Refused) } else { (text, finish) })
 }
 
 /// What the response says it used, in either API's words.
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(text: &str, finish: Finish) -> Answer {
+    fn answer(text: &str, finish: FinishReason) -> Answer {
         Answer { text: text.into(), usage: None, finish, odd: Vec::new() }
     }
 
@@ -160,7 +159,7 @@ mod tests {
             (of(8, 127_993), counted, true),
             (of(u64::MAX, u64::MAX), counted, true),
         ] {
-            let mut answer = Answer { usage: reported, ..answer("hi", Finish::Complete) };
+            let mut answer = Answer { usage: reported, ..answer("hi", FinishReason::Complete) };
             answer.settle_usage(128_000, |_| counted);
             assert_eq!((answer.usage, answer.odd.contains(&Oddity::Usage)), (Some(settled), odd), "{reported:?}");
         }
@@ -169,17 +168,17 @@ mod tests {
     #[test]
     fn chat_answers() {
         let table = [
-            (json!({ "content": "hi", "refusal": null }), "stop", "hi", Finish::Complete),
-            (json!({ "content": " \nhi\r\n" }), "length", " \nhi\r\n", Finish::Truncated),
-            (json!({ "content": "hi" }), "content_filter", "hi", Finish::Filtered),
-            (json!({ "content": null, "refusal": "I can't." }), "stop", "I can't.", Finish::Refused),
+            (json!({ "content": "hi", "refusal": null }), "stop", "hi", FinishReason::Complete),
+            (json!({ "content": " \nhi\r\n" }), "length", " \nhi\r\n", FinishReason::Truncated),
+            (json!({ "content": "hi" }), "content_filter", "hi", FinishReason::Filtered),
+            (json!({ "content": null, "refusal": "I can't." }), "stop", "I can't.", FinishReason::Refused),
             (
                 json!({ "content": [{ "type": "thinking" }, { "type": "text", "text": "a" }, { "text": "b" }] }),
                 "stop",
                 "ab",
-                Finish::Complete,
+                FinishReason::Complete,
             ),
-            (json!({ "content": null, "tool_calls": [{}] }), "tool_calls", "", Finish::Complete),
+            (json!({ "content": null, "tool_calls": [{}] }), "tool_calls", "", FinishReason::Complete),
         ];
         for (message, reason, text, finish) in table {
             let body = json!({ "choices": [{ "message": message, "finish_reason": reason }] });
@@ -200,23 +199,23 @@ mod tests {
             (
                 json!({ "status": "completed", "output": [reasoning, message(json!([text("a"), text("b")])), message(json!([text("c")]))] }),
                 "abc",
-                Finish::Complete,
+                FinishReason::Complete,
             ),
-            (json!({ "output": [message(json!([text("a")]))] }), "a", Finish::Complete),
+            (json!({ "output": [message(json!([text("a")]))] }), "a", FinishReason::Complete),
             (
                 json!({ "status": "incomplete", "incomplete_details": { "reason": "max_output_tokens" }, "output": [message(json!([text("a")]))] }),
                 "a",
-                Finish::Truncated,
+                FinishReason::Truncated,
             ),
             (
                 json!({ "status": "incomplete", "incomplete_details": { "reason": "content_filter" }, "output": [] }),
                 "",
-                Finish::Filtered,
+                FinishReason::Filtered,
             ),
             (
                 json!({ "status": "completed", "output": [message(json!([{ "type": "refusal", "refusal": "No." }]))] }),
                 "No.",
-                Finish::Refused,
+                FinishReason::Refused,
             ),
         ];
         for (body, text, finish) in table {

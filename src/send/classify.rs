@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::answer::{self, Answer, Finish};
+use super::answer::{self, Answer};
 use super::decode::{Decoded, decode};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
 use super::{class, message, wait};
-pub use crate::model::RunStop;
-use crate::model::{Api, Usage};
+use crate::model::{Api, FinishReason, RunStop, Usage};
 
 /// What a response, or its absence, means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,12 +137,14 @@ fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
         }
         Some(answer) => {
             let (class, text) = match answer.finish {
-                Finish::Filtered => (class::CONTENT_FILTER, "the content filter blocked the whole answer"),
-                Finish::Truncated => (
+                FinishReason::Filtered => (class::CONTENT_FILTER, "the content filter blocked the whole answer"),
+                FinishReason::Truncated => (
                     class::EMPTY_ANSWER,
                     "the output limit was reached before any text (reasoning counts too): raise max_output_tokens",
                 ),
-                Finish::Complete | Finish::Refused => (class::EMPTY_ANSWER, "the model answered without any text"),
+                FinishReason::Complete | FinishReason::Refused => {
+                    (class::EMPTY_ANSWER, "the model answered without any text")
+                }
             };
             failed((Kind::Prompt, class, Billed::Yes), text, None)
         }

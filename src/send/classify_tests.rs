@@ -5,12 +5,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::answer::{Answer, Finish};
-use super::classify::{Billed, Failure, Kind, RunStop, Verdict, classify};
+use super::answer::Answer;
+use super::classify::{Billed, Failure, Kind, Verdict, classify};
 use super::message::MESSAGE_LIMIT;
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::{class, classify};
-use crate::model::{Api, Usage};
+use crate::model::{Api, FinishReason, RunStop, Usage};
 
 use Kind::{Last, Prompt, Run, Throttled, Transient, Unknown};
 
@@ -552,13 +552,15 @@ fn chat(content: &str, reason: &str) -> Reply {
 #[test]
 fn answers_and_empty_answers() {
     let usage = Some(Usage { input_tokens: 8, output_tokens: 1 });
-    for (reason, finish) in
-        [("stop", Finish::Complete), ("length", Finish::Truncated), ("content_filter", Finish::Filtered)]
-    {
+    for (reason, finish) in [
+        ("stop", FinishReason::Complete),
+        ("length", FinishReason::Truncated),
+        ("content_filter", FinishReason::Filtered),
+    ] {
         let expected = Verdict::Answer(Answer { text: "hi\n".into(), usage, finish, odd: Vec::new() });
         assert_eq!(classify(Api::Chat, Ok(&chat("hi\n", reason)), wall()), expected);
         let got = failure_of(Api::Chat, &chat(" \n", reason));
-        let class = if finish == Finish::Filtered { "content_filter" } else { "empty_answer" };
+        let class = if finish == FinishReason::Filtered { "content_filter" } else { "empty_answer" };
         assert_eq!((got.kind, got.class, got.billed, got.usage), (Prompt, class, Billed::Yes, usage));
     }
 }

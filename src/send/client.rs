@@ -8,19 +8,18 @@
 //!
 //! So a POST that may have reached the server is never sent again by itself.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_openai::config::Config;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::Url;
 use secrecy::SecretString;
 use serde::de::IgnoredAny;
+use url::Url;
 
 use super::reply::{Reply, TransportError};
 use super::tap::{self, Tap};
-use crate::model::{Api, Secret};
+use crate::model::{Api, Secret, is_local_host};
 
 /// The most bytes of a response; the longest answers of today's models are under 2 MB.
 pub const BODY_LIMIT: u64 = 64 << 20;
@@ -102,19 +101,6 @@ impl Client {
             Api::Responses => tap::listen(self.inner.responses().create_byot::<_, IgnoredAny>(body)).await,
         }
     }
-}
-
-/// Whether `base_url` leads to this machine: then no key is needed, and no proxy is asked.
-#[must_use]
-pub fn is_loopback(base_url: &str) -> bool {
-    Url::parse(base_url).is_ok_and(|url| url.host_str().is_some_and(is_local_host))
-}
-
-fn is_local_host(host: &str) -> bool {
-    let host = host.trim_end_matches('.');
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Where requests go and what they carry. async-openai's own configurations read `OPENAI_*` variables and always send a key.
@@ -226,29 +212,6 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             first_byte_timeout: Duration::from_secs(1),
             total_timeout: Duration::from_secs(1),
-        }
-    }
-
-    #[test]
-    fn loopback_is_told_by_the_host_alone() {
-        for url in [
-            "http://localhost:8000/v1",
-            "http://127.0.0.1",
-            "http://127.9.9.9/",
-            "http://[::1]:80/v1",
-            "http://a.localhost./v1",
-        ] {
-            assert!(is_loopback(url), "{url}");
-        }
-        for url in [
-            "https://api.openai.com/v1",
-            "http://localhost.example.com",
-            "http://127.0.0.1.nip.io",
-            "http://localhost@evil.test",
-            "localhost",
-            "",
-        ] {
-            assert!(!is_loopback(url), "{url}");
         }
     }
 

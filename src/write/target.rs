@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use super::WriteError;
 use super::on_disk::{self, Form};
 use crate::atomic;
-use crate::model::{ContentId, PromptId};
-use crate::run::Content;
+use crate::model::{Content, ContentId, PromptId};
 
 /// The name of a prompt's output.
 #[must_use]

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use promptmill::admit::ledger::Amount;
-use promptmill::admit::limits::Limits;
 use promptmill::clock::{Now, nanos};
-use promptmill::config::OnQuota;
+use promptmill::model::{Content, Ending, Limits, OnQuota, RunStop};
 use promptmill::record::{Claim, Refusal};
 use promptmill::report::event::{Event, WaitFor};
 use promptmill::report::summary::Tally;
-use promptmill::run::{Content, Ending, Rules};
-use promptmill::send::classify::{Failure, Kind, RunStop, Verdict};
+use promptmill::run::Rules;
+use promptmill::send::classify::{Failure, Kind, Verdict};
 
 use super::server::right_answer;
 

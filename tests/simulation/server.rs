@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use promptmill::admit::hint::{ServerHint, Unit};
-use promptmill::model::Usage;
-use promptmill::send::answer::{Answer, Finish};
-use promptmill::send::classify::{Billed, Failure, Kind, RunStop, Verdict};
+use promptmill::model::{FinishReason, RunStop, Usage};
+use promptmill::send::answer::Answer;
+use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
 
 use super::limiter::Limiter;
 
@@ -171,7 +171,10 @@ impl Server {
             let verdict = failure(Kind::Transient, "malformed", None, Billed::Yes, Some(usage));
             return Judgement { verdict, billed, hints: Vec::new(), in_outage: false };
         }
-        let finish = *self.random.choice(&[Finish::Complete, Finish::Truncated, Finish::Refused]).expect("not empty");
+        let finish = *self
+            .random
+            .choice(&[FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused])
+            .expect("not empty");
         let told = (self.random.f64() >= self.manner.silent).then_some(usage);
         Judgement {
             verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish, odd: Vec::new() }),

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use promptmill::admit::hint::Unit;
-use promptmill::admit::limits::Limits;
-use promptmill::config::{OnDayLimit, OnQuota};
-use promptmill::model::Usage;
+use promptmill::model::{Limits, OnDayLimit, OnQuota, Usage};
 use promptmill::run::{Concurrency, Rules};
 use std::time::Duration;
 

@@ -6,10 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use promptmill::admit::hint::Unit;
-use promptmill::admit::limits::Limits;
 use promptmill::clock::{Day, nanos};
-use promptmill::config::{OnDayLimit, OnQuota};
-use promptmill::model::Usage;
+use promptmill::model::{Limits, OnDayLimit, OnQuota, Usage};
 use promptmill::run::{Concurrency, Rules};
 
 use super::limiter::{Enforced, Limiter, Tells};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::admit::hint::{LearnedLimit, Source, Unit, is_daily};
-use crate::admit::limits::guard;
 use crate::clock::{Mono, Now};
+use crate::model::guard;
 
 /// A limit that headers do not confirm is tried with more after a part of its window without a refusal: this part,
 const QUIET: f64 = 0.5;
@@ -189,7 +189,7 @@ impl Bucket {
     }
 
     /// What is kept in reserve for requests that arrive closer together than they left: an eighth of a window's worth, at most 250 ms' worth, as in
-    /// [`Limits::guard`](crate::admit::limits::Limits::guard); of a slice not so much that it would fill up while we hesitate.
+    /// [`Limits::guard`](crate::model::Limits::guard); of a slice not so much that it would fill up while we hesitate.
     fn reserve(&self, now: Mono) -> f64 {
         let guard = self.rate(now) * guard(self.window).as_secs_f64();
         guard.min(self.depth(now) * 0.4)

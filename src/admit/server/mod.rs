@@ -18,8 +18,8 @@ use charge::{History, of_amount, to_f64};
 
 use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit, is_daily};
 use super::ledger::Amount;
-use super::limits::Limits;
 use crate::clock::{Mono, Now, nanos};
+use crate::model::Limits;
 
 /// Windows that a server may mean; the person's own comes before them.
 const WINDOWS: [Duration; 5] = [

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use super::{Charge, News, Outcome, Pacing, ServerLimits, Ticket};
 use crate::admit::hint::{LearnedLimit, ServerHint, Source, Span, Unit};
 use crate::admit::ledger::Amount;
-use crate::admit::limits::Limits;
 use crate::clock::{Day, Mono, Now};
+use crate::model::Limits;
 
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -70,9 +70,8 @@ mod tests {
     use super::super::tests::{at, claim, fresh, info, open};
     use super::*;
     use crate::admit::ledger::Amount;
-    use crate::model::{ContentId, PromptId, Usage};
+    use crate::model::{ContentId, FinishReason, PromptId, Usage};
     use crate::record::{Ended, Finished, Settlement, Store as _};
-    use crate::send::answer::Finish;
 
     fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
         seconds.map(|second| (at(second).wall, format!("note {second}"))).collect()
@@ -105,7 +104,7 @@ mod tests {
         let settled =
             Settlement { reservation: admitted.pop().expect("it fits"), used: Amount::request(5), heard: heard.mono };
         let ended = if finish {
-            Ended::Done { usage: Usage::default(), finish: Finish::Complete, output: ContentId::of(b"x") }
+            Ended::Done { usage: Usage::default(), finish: FinishReason::Complete, output: ContentId::of(b"x") }
         } else {
             Ended::Failed { class: "server_error".to_owned(), message: String::new(), usage: Usage::default() }
         };

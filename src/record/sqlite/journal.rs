@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
-use super::super::entry::{Before, Fingerprint, Known, LostRequest, Status, Step, next_status};
+use super::super::entry::{Before, Known, LostRequest, Status, Step, next_status};
 use super::{SqliteStore, day, illegal, places, signed, unsigned};
 use crate::clock::Now;
-use crate::model::{ContentId, PromptId, Usage};
+use crate::model::{ContentId, Fingerprint, PromptId, Usage};
 use crate::send::class;
 
 /// How many of the latest answers tell what a model's answers need.

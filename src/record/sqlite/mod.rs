@@ -23,9 +23,9 @@ pub use journal::{Found, KeptAnswer, LastRun, RunInfo};
 use super::entry::{IllegalStep, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
-use crate::admit::limits::Limits;
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::{Mono, Now, Quarter, nanos};
+use crate::model::Limits;
 
 /// The embedded store.
 #[derive(Debug)]
@@ -481,10 +481,10 @@ fn unsigned(number: i64) -> u64 {
 /// What the tests of this folder share.
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Before, Fingerprint};
+    use super::super::entry::Before;
     use super::*;
     use crate::clock::Day;
-    use crate::model::PromptId;
+    use crate::model::{Fingerprint, PromptId};
     use chrono::TimeDelta;
 
     /// The clocks `seconds` after the start.

@@ -171,7 +171,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::limits::Limits;
+    use crate::model::Limits;
     use crate::record::Store as _;
     use crate::record::endpoint::endpoint;
     use crate::record::entry::Before;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::admit::ledger::{Admission, Amount, Ledger};
-use crate::admit::limits::LimitName;
 use crate::clock::{Day, Now};
+use crate::model::LimitName;
 
 /// How a run is expected to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub fn forecast(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::limits::Limits;
     use crate::clock::Mono;
+    use crate::model::Limits;
 
     fn now() -> Now {
         let wall = "2026-11-22T23:00:00Z".parse().expect("a date");

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::forecast::Forecast;
-use crate::admit::limits::LimitName;
-use crate::model::seconds;
+use crate::model::{LimitName, seconds};
 
 /// The time of an answer where the model has given none yet.
 pub const ASSUMED_ANSWER: Duration = Duration::from_secs(5);

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::TooLarge;
-use crate::report::format::count;
+use super::text::count;
 
 /// A whole, in parts per million.
 pub const WHOLE_PPM: u32 = 1_000_000;
@@ -120,8 +119,19 @@ impl Limits {
     }
 }
 
+/// A request that no wait makes fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    /// The limit it is over.
+    pub limit: LimitName,
+    /// Tokens (or requests) asked for.
+    pub asked: u64,
+    /// The most that could be asked for.
+    pub most: u64,
+}
+
 /// The guard of a window: see [`Limits::guard`].
-pub(super) fn guard(window: Duration) -> Duration {
+pub(crate) fn guard(window: Duration) -> Duration {
     (window / 8).min(Duration::from_millis(250))
 }
 
