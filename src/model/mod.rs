@@ -12,6 +12,7 @@ mod limits;
 mod policy;
 mod signal;
 pub mod text;
+mod work;
 
 pub(crate) use address::is_local_host;
 pub use address::is_loopback;
@@ -24,6 +25,7 @@ pub(crate) use limits::guard;
 pub use limits::{LimitName, Limits, TooLarge, WHOLE_PPM};
 pub use policy::{OnDayLimit, OnQuota};
 pub use signal::Signal;
+pub use work::{Ordinal, Portion, Supply};
 
 use std::fmt;
 
