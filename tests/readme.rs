@@ -10,7 +10,7 @@ use promptmill::cli::Exit;
 use promptmill::cli::args::Cli;
 use promptmill::config::file::file_layer;
 use promptmill::config::keys::markdown_table;
-use promptmill::send::class;
+use promptmill::model::Class;
 
 const README: &str = include_str!("../README.md");
 const CI: &str = include_str!("../.ci/run");
@@ -42,7 +42,7 @@ fn the_tables_are_those_of_the_program() {
     }
     assert_has_table(&codes);
     let mut classes = "| class | meaning |\n| --- | --- |\n".to_owned();
-    for (word, meaning) in class::ALL {
+    for (word, meaning) in Class::ALL {
         writeln!(classes, "| `{word}` | {meaning} |").expect("a string");
     }
     assert_has_table(&classes);

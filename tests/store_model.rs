@@ -8,12 +8,11 @@ use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
-use promptmill::model::{ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Usage};
+use promptmill::model::{Class, ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Usage};
 use promptmill::record::entry::{Before, LostRequest, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};
-use promptmill::send::class::OUTPUT_BLOCKED;
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
@@ -200,10 +199,10 @@ proptest! {
                     let usage = Usage { input_tokens: 1, output_tokens: 2 };
                     let ended = match how {
                         0 => Ended::Done { usage, finish: FinishReason::Complete, output: output(prompt, seconds) },
-                        1 => Ended::Failed { class: "c".into(), message: "m".into(), usage },
-                        5 => Ended::Failed { class: OUTPUT_BLOCKED.into(), message: "m".into(), usage },
+                        1 => Ended::Failed { class: Class::ServerError, message: "m".into(), usage },
+                        5 => Ended::Failed { class: Class::OutputBlocked, message: "m".into(), usage },
                         2 => Ended::Unwritten { usage, finish: FinishReason::Refused, text: format!("text of {prompt}") },
-                        _ => { waiting.push(prompt); Ended::Again { class: "c".into() } }
+                        _ => { waiting.push(prompt); Ended::Again { class: Some(Class::RateLimited) } }
                     };
                     // The fifth never left.
                     let used = if how == 4 { Amount::default() } else { Amount::request(a.tokens() * percent / 100) };
@@ -496,7 +495,7 @@ fn a_wall_clock_set_forward_does_not_empty_the_window() {
 #[test]
 fn the_last_end_of_each_prompt_is_found() {
     let (_folder, ledger, mut store) = fresh(limits(1_000));
-    let failed = || Ended::Failed { class: "bad_request".into(), message: "no".into(), usage: Usage::default() };
+    let failed = || Ended::Failed { class: Class::BadRequest, message: "no".into(), usage: Usage::default() };
     let first = admit(&mut store, 1, 10, at(0));
     store
         .finish(&[end(1, failed(), Some((first, Amount::request(0)))), end(2, failed(), None)], &at(1))

@@ -8,11 +8,10 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{Content, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
+use crate::model::{Class, Content, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::run::{Doom, Input, JobIndex, Unwritten};
 use crate::send::attempt;
-use crate::send::class;
 use crate::source::folder::Folder;
 use crate::write::target;
 
@@ -94,7 +93,7 @@ impl Worker {
                 "{} was changed while the run went on; run again to send it as it is now",
                 self.prompts.file_name(prompt)
             );
-            return Err(Doom { class: class::CHANGED, message });
+            return Err(Doom { class: Class::Changed, message });
         }
         Ok(attempt::body(&self.template, &text))
     }

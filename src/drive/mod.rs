@@ -18,13 +18,12 @@ use crate::admit::hint::ServerHint;
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
 use crate::count::Tokenizer;
-use crate::model::{Ending, Fingerprinter, RequestTemplate, Secret, Signal, Usage};
+use crate::model::{Class, Ending, Fingerprinter, RequestTemplate, Secret, Signal, Usage};
 use crate::record::Endpoint;
 use crate::record::sqlite::SqliteStore;
 use crate::report::event::Event;
 use crate::report::summary::Progress;
 use crate::run::{Action, Doom, Input, JobIndex, Machine};
-use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
 use crate::send::client::Client;
 use crate::send::hints;
@@ -220,7 +219,7 @@ fn broken(error: &tokio::task::JoinError) -> Verdict {
         format!("promptmill's own request task ended without an answer: {error}; this is a bug, please report it");
     Verdict::Failure(Failure {
         kind: Kind::Unknown,
-        class: class::CONNECTION,
+        class: Class::Connection,
         message,
         wait: None,
         billed: Billed::Maybe,

@@ -1,5 +1,6 @@
 //! What an output holds.
 
+use super::Class;
 use sha2::{Digest as _, Sha256};
 
 /// What an output holds.
@@ -10,7 +11,7 @@ pub enum Content {
     /// The one line of a prompt that failed for good.
     Error {
         /// The error class.
-        class: String,
+        class: Class,
         /// What happened.
         message: String,
     },

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Signal;
+use super::{Class, Signal};
 
 /// Why a run has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,14 +14,14 @@ pub enum Ending {
         /// What kind of stop.
         stop: RunStop,
         /// The error class.
-        class: &'static str,
+        class: Class,
         /// What the server says.
         message: String,
     },
     /// The server, or the network, failed for as long as the rules bear.
     Outage {
         /// The error class of the latest failure.
-        class: &'static str,
+        class: Class,
         /// What happened.
         message: String,
         /// The wait that the server asks for, where that is more than the rules bear.

@@ -4,6 +4,7 @@
 
 mod address;
 mod cause;
+mod class;
 mod content;
 mod ending;
 mod fingerprint;
@@ -17,6 +18,7 @@ mod work;
 pub(crate) use address::is_local_host;
 pub use address::is_loopback;
 pub use cause::Cause;
+pub use class::Class;
 pub use content::{Content, ContentHash, ContentId, STANDIN_MARK};
 pub use ending::{Ending, RunStop};
 pub use fingerprint::{Fingerprint, Fingerprinter};

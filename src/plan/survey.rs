@@ -9,10 +9,9 @@ use std::thread;
 use super::standing::{Evidence, Standing, standing};
 use super::{Surveyable, Surveyed};
 use crate::count::RequestCounter;
-use crate::model::{Fingerprint, Fingerprinter, PromptId, RequestTemplate};
+use crate::model::{Class, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
 use crate::record::entry::{Before, Known, Status};
 use crate::run::{Doom, Place};
-use crate::send::class;
 use crate::source::folder::{Folder, ReadError};
 use crate::source::prompt::is_blank;
 use crate::write::on_disk::{self, Form};
@@ -98,7 +97,7 @@ impl Survey<'_> {
             }
         };
         if let Some(message) = self.blocked.get(&prompt) {
-            let doom = Doom { class: class::OUTPUT_BLOCKED, message: message.clone() };
+            let doom = Doom { class: Class::OutputBlocked, message: message.clone() };
             return Some(Surveyed { prompt, place: Place::default(), request: Err(doom) });
         }
         let fingerprint = fingerprinter.of(&text);
@@ -143,8 +142,8 @@ impl Survey<'_> {
 #[must_use]
 pub fn fault(error: &ReadError) -> Doom {
     let class = match error {
-        ReadError::Unreadable { .. } => class::UNREADABLE,
-        ReadError::NotText { .. } => class::NOT_TEXT,
+        ReadError::Unreadable { .. } => Class::Unreadable,
+        ReadError::NotText { .. } => Class::NotText,
     };
     Doom { class, message: error.to_string() }
 }

@@ -6,8 +6,7 @@ use super::entry::{Before, Known, LostRequest, Status, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{ContentId, PromptId, Usage};
-use crate::send::class;
+use crate::model::{Class, ContentId, PromptId, Usage};
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
 #[derive(Debug)]
@@ -131,7 +130,7 @@ impl Store for MemoryStore {
                 let settled = Settled { reserved: reservation.tokens, used: *used, heard: *heard };
                 self.ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
             }
-            let says_nothing = matches!(&ended, Ended::Failed { class, .. } if class == class::OUTPUT_BLOCKED);
+            let says_nothing = matches!(&ended, Ended::Failed { class, .. } if *class == Class::OutputBlocked);
             let (step, status, output, usage) = match ended {
                 Ended::Done { usage, output, .. } => (Step::Done, Status::Done, Some(*output), *usage),
                 Ended::Failed { usage, .. } => (Step::Fail, Status::Failed, None, *usage),

@@ -16,7 +16,7 @@ pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
 use crate::admit::ledger::{Amount, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
+use crate::model::{Class, ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
 use entry::Before;
 
 /// One request that wants to be sent.
@@ -123,7 +123,7 @@ pub enum Ended {
     /// It failed for good.
     Failed {
         /// The error class.
-        class: String,
+        class: Class,
         /// What happened.
         message: String,
         /// Tokens that were billed all the same.
@@ -131,8 +131,8 @@ pub enum Ended {
     },
     /// It is to be sent again, in this run or a later one.
     Again {
-        /// The error class.
-        class: String,
+        /// The error class; `None` where the request never left.
+        class: Option<Class>,
     },
     /// The answer came and could not be written: the store keeps its text until a later run writes it.
     Unwritten {

@@ -1,15 +1,13 @@
 //! What happens in a run, for whoever watches: the bar, the JSON lines, the log.
 
 use chrono::{DateTime, Utc};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Mono;
 use crate::model::text::json_line;
-use crate::model::{Cause, FinishReason, LimitName, Oddity, PromptId, Signal, Usage};
-use crate::send::class;
+use crate::model::{Cause, Class, FinishReason, LimitName, Oddity, PromptId, Signal, Usage};
 
 /// One thing that has happened. In `--json` it is one line, `{"event": "done", ...}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,7 +85,7 @@ pub enum Event {
         /// Which.
         prompt: PromptId,
         /// The error class.
-        class: String,
+        class: Class,
         /// What happened.
         message: String,
     },
@@ -96,7 +94,6 @@ pub enum Event {
         /// Whose.
         prompt: PromptId,
         /// The error class.
-        #[serde(deserialize_with = "known_class")]
         class: Class,
         /// What happened.
         message: String,
@@ -112,7 +109,6 @@ pub enum Event {
         /// Whose request was refused first.
         prompt: PromptId,
         /// The error class.
-        #[serde(deserialize_with = "known_class")]
         class: Class,
         /// What the server says.
         message: String,
@@ -141,7 +137,6 @@ pub enum Event {
         /// Which of them.
         cause: Cause,
         /// The error class.
-        #[serde(deserialize_with = "known_class")]
         class: Class,
         /// What happened.
         message: String,
@@ -275,15 +270,6 @@ impl Event {
     }
 }
 
-/// An error class: one of the words of [`class::ALL`].
-pub type Class = &'static str;
-
-fn known_class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Class, D::Error> {
-    let word = String::deserialize(deserializer)?;
-    let known = class::ALL.iter().map(|(known, _)| *known).find(|known| *known == word);
-    known.ok_or_else(|| D::Error::custom(format!("{word} is no class")))
-}
-
 /// What a wait is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -353,13 +339,13 @@ mod tests {
         };
         let waits = [WaitFor::Limit(LimitName::TokensPerDay), WaitFor::ServerLimit(limit.clone()), WaitFor::Server];
         let waits = waits.map(|wait_for| Event::Waiting { wait_for, seconds: 3.25, until: at });
-        let (prompt, class, message) = (PromptId(7), class::RATE_LIMITED, "HTTP 429: \"slow\"".to_owned());
+        let (prompt, class, message) = (PromptId(7), Class::RateLimited, "HTTP 429: \"slow\"".to_owned());
         let others = [
             Event::Throttled { prompt, class, message: message.clone(), seconds: 0.5 },
             Event::LimitLearned { limit: limit.clone() },
             Event::RateCut { limit: limit.clone() },
             Event::NearlyUsed { limit, left: 3 },
-            Event::Paused { cause: Cause::Quota, class: class::QUOTA, message, seconds: 300.0, until: at },
+            Event::Paused { cause: Cause::Quota, class: Class::Quota, message, seconds: 300.0, until: at },
             Event::Resumed { cause: Cause::Outage },
             Event::Stopping {
                 reason: "interrupted".to_owned(),

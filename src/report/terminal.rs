@@ -218,7 +218,7 @@ fn binding(
 mod tests {
     use super::*;
     use crate::admit::hint::{Source, Unit};
-    use crate::model::{LimitName, PromptId};
+    use crate::model::{Class, LimitName, PromptId};
 
     fn wall() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")
@@ -273,7 +273,7 @@ mod tests {
         let mut said = Said::default();
         let mut told = |event: &Event| said.is_told(event);
         let paused =
-            |cause| Event::Paused { cause, class: "busy", message: String::new(), seconds: 1.0, until: wall() };
+            |cause| Event::Paused { cause, class: Class::Busy, message: String::new(), seconds: 1.0, until: wall() };
         assert_eq!(
             [Cause::Outage, Cause::Outage, Cause::Quota].map(|cause| told(&paused(cause))),
             [false, true, false]
@@ -284,7 +284,7 @@ mod tests {
         let (prompt, message) = (PromptId(1), String::new());
         let waiting = |seconds| Event::Waiting { wait_for: WaitFor::Server, seconds, until: wall() };
         assert!(!told(&waiting(1.0)));
-        assert!(!told(&Event::Throttled { prompt, class: "rate_limited", message, seconds: 5.0 }));
+        assert!(!told(&Event::Throttled { prompt, class: Class::RateLimited, message, seconds: 5.0 }));
         assert!(told(&waiting(4.9)) && !told(&waiting(30.0)));
 
         let sizes = [100.0, 95.0, 109.0, 80.0, 100.0];

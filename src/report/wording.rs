@@ -276,7 +276,7 @@ fn clock_time(at: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
     use crate::admit::hint::Source;
-    use crate::model::PromptId;
+    use crate::model::{Class, PromptId};
 
     fn now() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")
@@ -330,7 +330,7 @@ mod tests {
         for (seconds, from) in [(0.02, Verbosity::Verbose), (1.9, Verbosity::Verbose), (2.0, Verbosity::Normal)] {
             assert_eq!(told(&Event::Waiting { wait_for: WaitFor::Server, seconds, until: now() }).0, from);
             let (prompt, message) = (PromptId(1), "Slow down.".to_owned());
-            let (told, line) = told(&Event::Throttled { prompt, class: "rate_limited", message, seconds });
+            let (told, line) = told(&Event::Throttled { prompt, class: Class::RateLimited, message, seconds });
             assert_eq!(told, from);
             assert!(line.ends_with("(rate_limited: Slow down)"), "{line}");
         }
@@ -406,7 +406,8 @@ mod tests {
     #[test]
     fn an_outage_reads_well() {
         let message = "HTTP 503: Try again later.".to_owned();
-        let paused = Event::Paused { cause: Cause::Outage, class: "overloaded", message, seconds: 3.9, until: now() };
+        let paused =
+            Event::Paused { cause: Cause::Outage, class: Class::Overloaded, message, seconds: 3.9, until: now() };
         let (from, line) = told(&paused);
         let begins =
             "the server is failing (overloaded: HTTP 503: Try again later); retrying with one request in 3.9 s, at ";

@@ -204,12 +204,7 @@ impl Machine {
             let another = self.breaker.wanted().is_some_and(|wanted| wanted != job);
             if held || probing || another {
                 self.in_flight += 1;
-                self.again(
-                    job,
-                    Settlement { reservation, used: Amount::default(), heard: now.mono },
-                    "not_sent",
-                    now.mono,
-                );
+                self.again(job, Settlement { reservation, used: Amount::default(), heard: now.mono }, None, now.mono);
                 continue;
             }
             self.tries.entry(job).or_default().begun += 1;

@@ -10,10 +10,9 @@ use std::time::Duration;
 use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Job, JobIndex, NotRecorded, Unwritten, answer_is_kept};
 use crate::clock::{Mono, Now};
-use crate::model::{Content, ContentId, Ending, PromptId, Usage};
+use crate::model::{Class, Content, ContentId, Ending, PromptId, Usage};
 use crate::record::{Ended, Finished, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
-use crate::send::class;
 
 /// The wait before the first trial, doubled each time, and the longest.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -37,7 +36,7 @@ impl Machine {
         job: JobIndex,
         settled: Option<Settlement>,
         usage: Usage,
-        class: &str,
+        class: Class,
         message: String,
         actions: &mut Vec<Action>,
     ) {
@@ -45,9 +44,9 @@ impl Machine {
             // It was not in flight before; its output is now.
             self.in_flight += 1;
         }
-        let end = End::Failed { class: class.to_owned(), message: message.clone(), usage };
+        let end = End::Failed { class, message: message.clone(), usage };
         self.active.insert(job, Active::Writing { settled, end, again: false });
-        actions.push(Action::Write(job, Content::Error { class: class.to_owned(), message }));
+        actions.push(Action::Write(job, Content::Error { class, message }));
     }
 
     pub(super) fn written(&mut self, job: JobIndex, content: Content, result: Result<ContentId, Unwritten>) {
@@ -67,7 +66,7 @@ impl Machine {
             }
             // The journal says what the output cannot.
             (End::Failed { class, message, usage }, _, result) => {
-                let (failed, unwritten) = ((class.clone(), message.clone()), result.err());
+                let (failed, unwritten) = ((class, message.clone()), result.err());
                 (Ended::Failed { class, message, usage }, Recorded::Failed { job, usage, failed, unwritten })
             }
             // What comes back is what was given out.
@@ -136,7 +135,7 @@ impl Machine {
                     self.tally.failed(usage);
                     let prompt = self.end(job);
                     // It is what this failure says.
-                    let is_told = class == class::OUTPUT_BLOCKED;
+                    let is_told = class == Class::OutputBlocked;
                     actions.push(Action::Say(Event::Failed { prompt, class, message }));
                     match unwritten {
                         None => {}
@@ -156,7 +155,7 @@ impl Machine {
                 Recorded::Kept { job, usage, why: Unwritten { why, alone: true } } => {
                     self.tally.kept(usage);
                     self.tally.failed(Usage::default());
-                    let (prompt, class) = (self.end(job), class::OUTPUT_BLOCKED.to_owned());
+                    let (prompt, class) = (self.end(job), Class::OutputBlocked);
                     actions.push(Action::Say(Event::Failed { prompt, class, message: answer_is_kept(&why) }));
                 }
                 Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),

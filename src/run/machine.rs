@@ -14,7 +14,7 @@ use super::throttle::Throttle;
 use super::{Action, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
 use crate::admit::server::{ServerLimits, Ticket};
 use crate::clock::{Mono, Now};
-use crate::model::{Ending, FinishReason, Signal, Usage};
+use crate::model::{Class, Ending, FinishReason, Signal, Usage};
 use crate::record::{Finished, Reservation, Settlement};
 use crate::report::event::{Binds, Event};
 use crate::report::summary::{Progress, Tally};
@@ -102,7 +102,7 @@ pub(super) enum Active {
 #[derive(Debug)]
 pub(super) enum End {
     Answered { usage: Usage, finish: FinishReason },
-    Failed { class: String, message: String, usage: Usage },
+    Failed { class: Class, message: String, usage: Usage },
 }
 
 /// What a recorded end means for the run.
@@ -114,7 +114,7 @@ pub(super) enum Recorded {
         job: JobIndex,
         usage: Usage,
         /// Class and message.
-        failed: (String, String),
+        failed: (Class, String),
         /// Why its output could not be written.
         unwritten: Option<Unwritten>,
     },

@@ -36,12 +36,11 @@ use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::clock::Mono;
 use crate::model::text::count;
 use crate::model::{
-    Content, ContentId, Ending, Fingerprint, LimitName, Limits, OnDayLimit, OnQuota, PromptId, Signal, TooLarge,
+    Class, Content, ContentId, Ending, Fingerprint, LimitName, Limits, OnDayLimit, OnQuota, PromptId, Signal, TooLarge,
 };
 use crate::record::entry::Before;
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
-use crate::send::class;
 use crate::send::classify::Verdict;
 
 /// A job's place in the run, from 0; smaller goes first.
@@ -77,7 +76,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doom {
     /// The error class.
-    pub class: &'static str,
+    pub class: Class,
     /// What is wrong with it, and what to do.
     pub message: String,
 }
@@ -92,7 +91,7 @@ impl Doom {
             _ => format!("shorten the prompt, or raise {limit}"),
         };
         let message = format!("{} tokens are over the {limit} of {}; {advice}", count(*asked), count(*most));
-        Self { class: class::TOO_LARGE, message }
+        Self { class: Class::TooLarge, message }
     }
 }
 

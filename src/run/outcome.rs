@@ -10,12 +10,11 @@ use crate::admit::hint::ServerHint;
 use crate::admit::ledger::Amount;
 use crate::admit::server::{News, Outcome, Ticket};
 use crate::clock::{Mono, Now};
-use crate::model::{Cause, Content, Ending, OnQuota, RunStop, Signal, Usage};
+use crate::model::{Cause, Class, Content, Ending, OnQuota, RunStop, Signal, Usage};
 use crate::record::{Ended, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
-use crate::send::class;
 use crate::send::classify::{Billed, Failure, Kind, Verdict};
 
 /// The last failure of a prompt, which may turn out to be the server's.
@@ -24,7 +23,7 @@ pub(super) struct Held {
     job: JobIndex,
     /// When it was heard of.
     heard: Mono,
-    class: &'static str,
+    class: Class,
     message: String,
     usage: Usage,
     /// The end of the wait that the server asked for.
@@ -103,19 +102,19 @@ impl Machine {
                     if signal {
                         actions.push(Action::Say(Event::Throttled {
                             prompt: self.jobs[job as usize].prompt,
-                            class,
+                            class: *class,
                             message: message.clone(),
                             seconds: now.mono.until(until).as_secs_f64(),
                         }));
                     }
                 }
                 match *class {
-                    class::RATE_LIMITED => Outcome::Refused { signal },
-                    class::SLOW_DOWN => Outcome::SlowDown { signal },
+                    Class::RateLimited => Outcome::Refused { signal },
+                    Class::SlowDown => Outcome::SlowDown { signal },
                     _ => Outcome::Other,
                 }
             }
-            Verdict::Failure(Failure { kind: Kind::Prompt, class, .. }) if !class::is_local(class) => Outcome::Other,
+            Verdict::Failure(Failure { kind: Kind::Prompt, class, .. }) if !class.is_local() => Outcome::Other,
             Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => {
                 self.breaker.not_sent(job);
                 return Outcome::Other;
@@ -174,7 +173,7 @@ impl Machine {
             self.tally.unknown_requests += 1;
             self.tally.unknown_tokens = self.tally.unknown_tokens.saturating_add(tokens);
         }
-        let used = if class::is_local(class) {
+        let used = if class.is_local() {
             // It never left.
             self.tally.requests -= 1;
             Amount::default()
@@ -191,10 +190,10 @@ impl Machine {
                     Self::say_paused(now, Cause::Quota, class, message, probe, actions);
                 }
                 self.tally.retried += 1;
-                self.again(job, settled, class, now.mono);
+                self.again(job, settled, Some(class), now.mono);
             }
             Kind::Run(stop) => {
-                self.again(job, settled, class, now.mono);
+                self.again(job, settled, Some(class), now.mono);
                 // What comes after good answers may be a stray one, of a server among several.
                 let stray = self.in_flight_bound.has_answers() && stop != RunStop::Quota;
                 let random = self.random.f64();
@@ -213,16 +212,16 @@ impl Machine {
             }
             Kind::Throttled => {
                 self.tally.throttled += 1;
-                self.again(job, settled, class, now.mono);
+                self.again(job, settled, Some(class), now.mono);
             }
             Kind::Transient | Kind::Unknown | Kind::Last => {
-                let unsent = [class::CONNECTION, class::TIMEOUT].contains(&class) && billed == Billed::No;
+                let unsent = [Class::Connection, Class::Timeout].contains(&class) && billed == Billed::No;
                 let random = self.random.f64();
                 let judged = self.breaker.failed(job, sent, unsent, now.mono, wait, random);
                 match judged {
                     Judged::Opened { .. } | Judged::StillOpen { .. } => {
                         self.tally.retried += 1;
-                        self.again(job, settled, class, now.mono.plus(wait.unwrap_or_default()));
+                        self.again(job, settled, Some(class), now.mono.plus(wait.unwrap_or_default()));
                         self.outage(now, judged, class, message, actions);
                     }
                     Judged::Own | Judged::Unsent => {
@@ -264,7 +263,7 @@ impl Machine {
                 failure.message = format!("{} (attempt {attempts} of {attempts})", failure.message);
             }
             self.in_flight -= 1;
-            self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Held(job));
+            self.record(job, Some(settled), Ended::Again { class: Some(class) }, Recorded::Held(job));
             self.held.push(failure);
             return;
         }
@@ -278,11 +277,11 @@ impl Machine {
             attempts,
             seconds: pause.as_secs_f64(),
         }));
-        self.again(job, settled, class, now.mono.plus(pause));
+        self.again(job, settled, Some(class), now.mono.plus(pause));
     }
 
     /// The server, or the network, fails: nobody's attempts are used up by it.
-    fn outage(&mut self, now: &Now, judged: Judged, class: &'static str, message: String, actions: &mut Vec<Action>) {
+    fn outage(&mut self, now: &Now, judged: Judged, class: Class, message: String, actions: &mut Vec<Action>) {
         self.release_held();
         let probe = match judged {
             Judged::Opened { refunds, probe } => {
@@ -304,14 +303,7 @@ impl Machine {
         }
     }
 
-    fn say_paused(
-        now: &Now,
-        cause: Cause,
-        class: &'static str,
-        message: String,
-        probe: Mono,
-        actions: &mut Vec<Action>,
-    ) {
+    fn say_paused(now: &Now, cause: Cause, class: Class, message: String, probe: Mono, actions: &mut Vec<Action>) {
         let span = now.mono.until(probe);
         let until = now.wall + chrono::TimeDelta::from_std(span).unwrap_or_default();
         actions.push(Action::Say(Event::Paused { cause, class, message, seconds: span.as_secs_f64(), until }));
@@ -364,9 +356,9 @@ impl Machine {
     }
 
     /// Journals that the job is to be sent again; its place in the run is kept. It is begun when that is journalled, at the moment `at` or later.
-    pub(super) fn again(&mut self, job: JobIndex, settled: Settlement, class: &'static str, at: Mono) {
+    pub(super) fn again(&mut self, job: JobIndex, settled: Settlement, class: Option<Class>, at: Mono) {
         self.in_flight -= 1;
-        self.record(job, Some(settled), Ended::Again { class: class.to_owned() }, Recorded::Again(job, at));
+        self.record(job, Some(settled), Ended::Again { class }, Recorded::Again(job, at));
     }
 
     pub(super) fn say_stopping(&self, reason: String, signal: Option<Signal>, actions: &mut Vec<Action>) {

@@ -10,9 +10,8 @@ use super::breaker::Gate;
 use super::machine::Machine;
 use crate::admit::hint::{ServerHint, is_daily};
 use crate::clock::{Mono, Now};
-use crate::model::{Cause, Ending, OnDayLimit};
+use crate::model::{Cause, Class, Ending, OnDayLimit};
 use crate::report::event::{Binds, WaitFor};
-use crate::send::class;
 use crate::send::classify::{Failure, Kind, Verdict};
 
 /// What is left of it.
@@ -31,7 +30,7 @@ pub(super) struct Patience {
 
 #[derive(Clone, Debug)]
 struct Failed {
-    class: &'static str,
+    class: Class,
     message: String,
     asked: Duration,
     until: Mono,
@@ -53,7 +52,7 @@ impl Patience {
     }
 
     /// It failed, or refused. `wait` is what it asks for.
-    pub(super) fn failed(&mut self, now: Mono, class: &'static str, message: &str, wait: Option<Duration>) {
+    pub(super) fn failed(&mut self, now: Mono, class: Class, message: &str, wait: Option<Duration>) {
         self.since.get_or_insert(now);
         let asked = wait.unwrap_or_default();
         let failed = Failed { class, message: message.to_owned(), asked, until: now.plus(asked) };
@@ -102,7 +101,7 @@ impl Machine {
         };
         let of_day = |hint: &ServerHint| hint.refused && hint.window.is_some_and(|window| is_daily(window.least));
         match kind {
-            Kind::Prompt if class::is_local(class) => None,
+            Kind::Prompt if class.is_local() => None,
             Kind::Prompt => {
                 self.patience.answered();
                 None
@@ -116,7 +115,7 @@ impl Machine {
                 (self.rules.on_day_limit == OnDayLimit::Exit).then_some(ending)
             }
             Kind::Throttled | Kind::Transient | Kind::Unknown | Kind::Last => {
-                self.patience.failed(now.mono, class, message, *wait);
+                self.patience.failed(now.mono, *class, message, *wait);
                 self.patience.runs_out(now.mono, now.mono, self.rules.give_up_after)
             }
         }
@@ -172,12 +171,12 @@ mod tests {
     fn failing(now: u64, wait: u64) -> Patience {
         let mut patience = Patience::default();
         patience.pass(at(now), true);
-        patience.failed(at(now), "overloaded", "busy", Some(SECOND * u32::try_from(wait).expect("few")));
+        patience.failed(at(now), Class::Overloaded, "busy", Some(SECOND * u32::try_from(wait).expect("few")));
         patience
     }
 
     fn outage(asked: Option<Duration>) -> Ending {
-        Ending::Outage { class: "overloaded", message: "busy".to_owned(), asked }
+        Ending::Outage { class: Class::Overloaded, message: "busy".to_owned(), asked }
     }
 
     #[test]
@@ -185,7 +184,7 @@ mod tests {
         let mut patience = failing(100, 60);
         assert_eq!(patience.runs_out(at(100), at(160), MOST), None);
         let hour = Duration::from_secs(3_600);
-        patience.failed(at(101), "overloaded", "busy", Some(hour));
+        patience.failed(at(101), Class::Overloaded, "busy", Some(hour));
         assert_eq!(patience.runs_out(at(101), at(3_701), MOST), Some(outage(Some(hour))));
         // The spread that is added to it is ours.
         assert_eq!(patience.runs_out(at(101), at(3_702), MOST), Some(outage(Some(hour))));
@@ -199,7 +198,7 @@ mod tests {
     fn it_runs_out_when_only_failures_came() {
         let mut patience = failing(100, 0);
         patience.pass(at(130), true);
-        patience.failed(at(130), "overloaded", "busy", None);
+        patience.failed(at(130), Class::Overloaded, "busy", None);
         assert_eq!(patience.runs_out(at(159), at(159), MOST), None);
         assert_eq!(patience.runs_out(at(159), at(161), MOST), Some(outage(None)));
         assert_eq!(patience.runs_out(at(160), at(160), MOST), Some(outage(None)));

@@ -18,8 +18,8 @@ use super::answer::{self, Answer};
 use super::decode::{Decoded, decode};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
-use super::{class, message, wait};
-use crate::model::{Api, FinishReason, RunStop, Usage};
+use super::{message, wait};
+use crate::model::{Api, Class, FinishReason, RunStop, Usage};
 
 /// What a response, or its absence, means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub enum Verdict {
 pub struct Failure {
     /// What follows from it.
     pub kind: Kind,
-    /// One of [`class::ALL`].
-    pub class: &'static str,
+    /// One of [`Class::ALL`].
+    pub class: Class,
     /// One line, at most [`message::MESSAGE_LIMIT`] characters, without markup and keys.
     pub message: String,
     /// How long the server asks to wait: a minimum.
@@ -76,7 +76,7 @@ pub enum Billed {
 }
 
 /// What follows, its class, and whether it costs.
-type Judged = (Kind, &'static str, Billed);
+type Judged = (Kind, Class, Billed);
 
 /// Judges a response of `api`, or the error in its place. `wall` is now, for waits that name a moment.
 #[must_use]
@@ -100,12 +100,12 @@ pub fn classify(api: Api, heard: Result<&Reply, &TransportError>, wall: DateTime
 
 fn transport(error: &TransportError) -> Judged {
     match error {
-        TransportError::Connect(_) | TransportError::NotSent(_) => (Kind::Transient, class::CONNECTION, Billed::No),
-        TransportError::Timeout(TimeoutKind::Connect) => (Kind::Transient, class::TIMEOUT, Billed::No),
-        TransportError::Timeout(_) => (Kind::Unknown, class::TIMEOUT, Billed::Maybe),
-        TransportError::Closed(_) => (Kind::Unknown, class::CONNECTION, Billed::Maybe),
+        TransportError::Connect(_) | TransportError::NotSent(_) => (Kind::Transient, Class::Connection, Billed::No),
+        TransportError::Timeout(TimeoutKind::Connect) => (Kind::Transient, Class::Timeout, Billed::No),
+        TransportError::Timeout(_) => (Kind::Unknown, Class::Timeout, Billed::Maybe),
+        TransportError::Closed(_) => (Kind::Unknown, Class::Connection, Billed::Maybe),
         // The same request would be answered at the same length again, and billed again.
-        TransportError::Oversize => (Kind::Prompt, class::BAD_RESPONSE, Billed::Maybe),
+        TransportError::Oversize => (Kind::Prompt, Class::BadResponse, Billed::Maybe),
     }
 }
 
@@ -119,7 +119,7 @@ fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
     };
     let Some(Decoded { json: value, repaired }) = &decoded else {
         let text = if reply.body.is_empty() { "the response has no body" } else { "the response is not JSON" };
-        return failed((Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe), text, None);
+        return failed((Kind::Unknown, Class::BadResponse, Billed::Maybe), text, None);
     };
     if let Some(said) = Said::in_success(value) {
         let (kind, class, billed) = judge(said.status_meant(), &said, &reply.headers);
@@ -130,20 +130,20 @@ fn success(api: Api, reply: &Reply, wall: DateTime<Utc>) -> Verdict {
     }
     match answer::read(api, value) {
         None => {
-            failed((Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe), "the response is JSON without an answer", None)
+            failed((Kind::Unknown, Class::BadResponse, Billed::Maybe), "the response is JSON without an answer", None)
         }
         Some(answer) if !answer.text.trim().is_empty() => {
             Verdict::Answer(if *repaired { answer.repaired() } else { answer })
         }
         Some(answer) => {
             let (class, text) = match answer.finish {
-                FinishReason::Filtered => (class::CONTENT_FILTER, "the content filter blocked the whole answer"),
+                FinishReason::Filtered => (Class::ContentFilter, "the content filter blocked the whole answer"),
                 FinishReason::Truncated => (
-                    class::EMPTY_ANSWER,
+                    Class::EmptyAnswer,
                     "the output limit was reached before any text (reasoning counts too): raise max_output_tokens",
                 ),
                 FinishReason::Complete | FinishReason::Refused => {
-                    (class::EMPTY_ANSWER, "the model answered without any text")
+                    (Class::EmptyAnswer, "the model answered without any text")
                 }
             };
             failed((Kind::Prompt, class, Billed::Yes), text, None)
@@ -177,44 +177,44 @@ fn waits(reply: &Reply, said: &Said, wall: DateTime<Utc>) -> Option<Duration> {
 fn judge(status: u16, said: &Said, headers: &http::HeaderMap) -> Judged {
     // These codes mean the same under any status: proxies change the status more often than the code.
     if said.is_any(QUOTA_CODES) {
-        return (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No);
+        return (Kind::Run(RunStop::Quota), Class::Quota, Billed::No);
     }
     match status {
-        401 => (Kind::Run(RunStop::Key), class::BAD_KEY, Billed::No),
-        402 => (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No),
+        401 => (Kind::Run(RunStop::Key), Class::BadKey, Billed::No),
+        402 => (Kind::Run(RunStop::Quota), Class::Quota, Billed::No),
         403 => forbidden(said),
         404 if said.is_any(MODEL_CODES) || said.names_missing_model() => {
-            (Kind::Run(RunStop::Model), class::MODEL_NOT_FOUND, Billed::No)
+            (Kind::Run(RunStop::Model), Class::ModelNotFound, Billed::No)
         }
         // Redirects are not followed: a POST would be turned into a GET, or the key sent elsewhere.
-        300..=399 | 404 | 405 | 407 | 410 => (Kind::Run(RunStop::Endpoint), class::BAD_ENDPOINT, Billed::No),
-        408 | 499 | 504 | 522 | 524 => (Kind::Transient, class::TIMEOUT, Billed::Maybe),
-        409 | 425 => (Kind::Transient, class::BUSY, Billed::No),
-        413 => (Kind::Prompt, class::TOO_LARGE, Billed::No),
+        300..=399 | 404 | 405 | 407 | 410 => (Kind::Run(RunStop::Endpoint), Class::BadEndpoint, Billed::No),
+        408 | 499 | 504 | 522 | 524 => (Kind::Transient, Class::Timeout, Billed::Maybe),
+        409 | 425 => (Kind::Transient, Class::Busy, Billed::No),
+        413 => (Kind::Prompt, Class::TooLarge, Billed::No),
         429 => too_many(said, headers),
         // Groq's flexible tier has no capacity at the moment.
-        498 => (Kind::Throttled, class::OVERLOADED, Billed::No),
+        498 => (Kind::Throttled, Class::Overloaded, Billed::No),
         400..=499 => bad_request(said),
-        529 => (Kind::Transient, class::OVERLOADED, Billed::No),
-        _ if status >= 500 && said.is_any(OVERLOAD_CODES) => (Kind::Transient, class::OVERLOADED, Billed::No),
-        503 => (Kind::Transient, class::OVERLOADED, Billed::Maybe),
-        _ if status >= 500 && said.is_too_long() => (Kind::Prompt, class::CONTEXT_LENGTH, Billed::No),
-        502 | 520..=530 => (Kind::Transient, class::BAD_GATEWAY, Billed::Maybe),
-        500..=599 => (Kind::Transient, class::SERVER_ERROR, Billed::Maybe),
+        529 => (Kind::Transient, Class::Overloaded, Billed::No),
+        _ if status >= 500 && said.is_any(OVERLOAD_CODES) => (Kind::Transient, Class::Overloaded, Billed::No),
+        503 => (Kind::Transient, Class::Overloaded, Billed::Maybe),
+        _ if status >= 500 && said.is_too_long() => (Kind::Prompt, Class::ContextLength, Billed::No),
+        502 | 520..=530 => (Kind::Transient, Class::BadGateway, Billed::Maybe),
+        500..=599 => (Kind::Transient, Class::ServerError, Billed::Maybe),
         // 1xx is never a final response, and 2xx is judged elsewhere.
-        _ => (Kind::Unknown, class::BAD_RESPONSE, Billed::Maybe),
+        _ => (Kind::Unknown, Class::BadResponse, Billed::Maybe),
     }
 }
 
 fn forbidden(said: &Said) -> Judged {
     if said.flagged || said.is_any(FILTER_CODES) {
-        (Kind::Prompt, class::CONTENT_FILTER, Billed::No)
+        (Kind::Prompt, Class::ContentFilter, Billed::No)
     } else if said.page {
-        (Kind::Prompt, class::BLOCKED, Billed::No)
+        (Kind::Prompt, Class::Blocked, Billed::No)
     } else if said.says("quota") || said.says("spend limit") {
-        (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No)
+        (Kind::Run(RunStop::Quota), Class::Quota, Billed::No)
     } else {
-        (Kind::Run(RunStop::Key), class::FORBIDDEN, Billed::No)
+        (Kind::Run(RunStop::Key), Class::Forbidden, Billed::No)
     }
 }
 
@@ -226,32 +226,32 @@ fn too_many(said: &Said, headers: &http::HeaderMap) -> Judged {
     // Google uses these words for limits that pass as well, and names the wait.
     let exhausted = said.says("exceeded your current quota") && wait::in_message(&said.message).is_none();
     if said.says("limit 0,") || nothing_allowed || exhausted {
-        (Kind::Run(RunStop::Quota), class::QUOTA, Billed::No)
+        (Kind::Run(RunStop::Quota), Class::Quota, Billed::No)
     } else if said.says("request too large") {
         // Same status, type and code as the limit that passes; only the words differ.
-        (Kind::Prompt, class::TOO_LARGE, Billed::No)
+        (Kind::Prompt, Class::TooLarge, Billed::No)
     } else if said.is_any(&["slow_down"]) {
-        (Kind::Throttled, class::SLOW_DOWN, Billed::No)
+        (Kind::Throttled, Class::SlowDown, Billed::No)
     } else if said.is_any(&["resource_unavailable"]) || said.is_any(OVERLOAD_CODES) {
-        (Kind::Throttled, class::OVERLOADED, Billed::No)
+        (Kind::Throttled, Class::Overloaded, Billed::No)
     } else {
-        (Kind::Throttled, class::RATE_LIMITED, Billed::No)
+        (Kind::Throttled, Class::RateLimited, Billed::No)
     }
 }
 
 fn bad_request(said: &Said) -> Judged {
     let (kind, class) = if said.is_too_long() {
-        (Kind::Prompt, class::CONTEXT_LENGTH)
+        (Kind::Prompt, Class::ContextLength)
     } else if said.is_any(FILTER_CODES) {
-        (Kind::Prompt, class::CONTENT_FILTER)
+        (Kind::Prompt, Class::ContentFilter)
     } else if said.is_any(MODEL_CODES) || said.opens_with("invalid model name passed in model=") {
-        (Kind::Run(RunStop::Model), class::MODEL_NOT_FOUND)
+        (Kind::Run(RunStop::Model), Class::ModelNotFound)
     } else if said.is_any(&["invalid_api_key"]) {
-        (Kind::Run(RunStop::Key), class::BAD_KEY)
+        (Kind::Run(RunStop::Key), Class::BadKey)
     } else if said.is_any(PARAMETER_CODES) && !said.param_holds_prompt() {
-        (Kind::Run(RunStop::Request), class::BAD_PARAMETER)
+        (Kind::Run(RunStop::Request), Class::BadParameter)
     } else {
-        (Kind::Prompt, class::BAD_REQUEST)
+        (Kind::Prompt, Class::BadRequest)
     };
     (kind, class, Billed::No)
 }

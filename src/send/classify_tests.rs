@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::answer::Answer;
+use super::classify;
 use super::classify::{Billed, Failure, Kind, Verdict, classify};
 use super::message::MESSAGE_LIMIT;
 use super::reply::{Reply, TimeoutKind, TransportError};
-use super::{class, classify};
-use crate::model::{Api, FinishReason, RunStop, Usage};
+use crate::model::{Api, Class, FinishReason, RunStop, Usage};
 
 use Kind::{Last, Prompt, Run, Throttled, Transient, Unknown};
 
@@ -76,7 +76,7 @@ fn every_status_with_an_empty_body() {
         assert_eq!(*first, seen, "the table has no gap");
         for status in *first..=*last {
             let got = failure(status, "");
-            assert_eq!((got.kind, got.class, got.billed, got.wait), (*kind, *class, *billed, None), "{status}");
+            assert_eq!((got.kind, got.class.word(), got.billed, got.wait), (*kind, *class, *billed, None), "{status}");
             assert!(!got.message.is_empty(), "{status}");
         }
         seen = last + 1;
@@ -97,7 +97,7 @@ fn every_transport_error() {
     ];
     for (error, kind, class, billed) in table {
         let Verdict::Failure(got) = classify(Api::Chat, Err(&error), wall()) else { panic!("{error}") };
-        assert_eq!((got.kind, got.class, got.billed), (kind, class, billed), "{error}");
+        assert_eq!((got.kind, got.class.word(), got.billed), (kind, class, billed), "{error}");
     }
 }
 
@@ -336,7 +336,7 @@ fn every_known_error_body() {
         for body in [json!({ "error": error }), error.clone()] {
             let got = failure(*status, body.to_string());
             let wait = got.wait.map(|wait| u64::try_from(wait.as_millis()).expect("a short wait"));
-            assert_eq!((got.kind, got.class, wait), (*expected, *class, *millis), "{status} {body}");
+            assert_eq!((got.kind, got.class.word(), wait), (*expected, *class, *millis), "{status} {body}");
             let start: String = message.chars().take(100).collect();
             assert!(got.message.starts_with(&format!("HTTP {status}: {start}")), "{}", got.message);
         }
@@ -513,7 +513,7 @@ fn odd_bodies_of_look_alikes() {
     ];
     for (status, body, kind, class, message) in table {
         let got = failure(*status, *body);
-        assert_eq!((got.kind, got.class, got.message.as_str()), (*kind, *class, *message), "{status} {body}");
+        assert_eq!((got.kind, got.class.word(), got.message.as_str()), (*kind, *class, *message), "{status} {body}");
     }
 }
 
@@ -561,7 +561,7 @@ fn answers_and_empty_answers() {
         assert_eq!(classify(Api::Chat, Ok(&chat("hi\n", reason)), wall()), expected);
         let got = failure_of(Api::Chat, &chat(" \n", reason));
         let class = if finish == FinishReason::Filtered { "content_filter" } else { "empty_answer" };
-        assert_eq!((got.kind, got.class, got.billed, got.usage), (Prompt, class, Billed::Yes, usage));
+        assert_eq!((got.kind, got.class.word(), got.billed, got.usage), (Prompt, class, Billed::Yes, usage));
     }
 }
 
@@ -569,7 +569,7 @@ fn answers_and_empty_answers() {
 fn responses_that_did_not_complete() {
     let judged = |body: serde_json::Value| {
         let got = failure_of(Api::Responses, &reply(200, body.to_string()));
-        (got.kind, got.class, got.billed)
+        (got.kind, got.class.word(), got.billed)
     };
     let failed = |code: &str| json!({ "status": "failed", "error": { "code": code, "message": "m" }, "output": [] });
     assert_eq!(judged(failed("server_error")), (Transient, "server_error", Billed::Maybe));
@@ -586,9 +586,10 @@ fn responses_that_did_not_complete() {
 
 #[test]
 fn classes_are_distinct_words_with_a_sentence_each() {
-    let words: std::collections::BTreeSet<_> = class::ALL.iter().map(|(word, _)| word).collect();
-    assert_eq!(words.len(), class::ALL.len());
-    for (word, meaning) in class::ALL {
+    let words: std::collections::BTreeSet<_> = Class::ALL.iter().map(|(class, _)| class.word()).collect();
+    assert_eq!(words.len(), Class::ALL.len());
+    for (class, meaning) in Class::ALL {
+        let word = class.word();
         assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{word}");
         assert!(meaning.ends_with('.') && !meaning.starts_with(' '), "{meaning:?}");
     }
@@ -648,7 +649,11 @@ fn every_code_with_a_meaning_of_its_own() {
                 let error = json!({ "message": "m", "type": null, "param": null, "code": code });
                 for body in [json!({ "error": error }), error.clone(), json!([{ "error": error }])] {
                     let got = failure_of(api, &reply(status, body.to_string()));
-                    assert_eq!((got.kind, got.class, got.billed), (*kind, *class, Billed::No), "{status} {body}");
+                    assert_eq!(
+                        (got.kind, got.class.word(), got.billed),
+                        (*kind, *class, Billed::No),
+                        "{status} {body}"
+                    );
                 }
             }
         }
@@ -715,7 +720,7 @@ proptest! {
             prop_assert!(!failure.message.chars().any(|c| c.is_control() || c == '<'), "{:?}", failure.message);
             prop_assert!(failure.message.chars().count() <= MESSAGE_LIMIT && !failure.message.is_empty());
             prop_assert!(!failure.message.contains("sk-aaaaaaaaaa0123456789"));
-            prop_assert!(class::ALL.iter().any(|(word, _)| *word == failure.class));
+            prop_assert!(Class::ALL.iter().any(|(word, _)| *word == failure.class));
             prop_assert!(failure.wait.is_none_or(|wait| !wait.is_zero()));
         }
     }

@@ -1,11 +1,10 @@
 //! What a request says, what an answer means, what the server tells of its limits, and how long to wait before the next try.
 //!
-//! Pure: [`attempt`], [`answer`], [`backoff`], [`class`], [`classify`], [`decode`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
+//! Pure: [`attempt`], [`answer`], [`backoff`], [`classify`], [`decode`], [`hints`], [`message`], [`reply`], [`wait`]. I/O: [`client`], over the service in `tap`.
 
 pub mod answer;
 pub mod attempt;
 pub mod backoff;
-pub mod class;
 pub mod classify;
 #[cfg(test)]
 mod classify_tests;

@@ -7,9 +7,8 @@ use std::path::Path;
 
 use super::target::{OutputsError, file_name, id_of, unusable};
 use crate::model::text::one_line;
-use crate::model::{ContentHash, ContentId, PromptId, STANDIN_MARK};
+use crate::model::{Class, ContentHash, ContentId, PromptId, STANDIN_MARK};
 use crate::regular;
-use crate::send::class;
 
 /// How the output of a failed prompt starts.
 const ERROR: &str = "ERROR: ";
@@ -78,7 +77,7 @@ impl Form {
         let line = text.strip_prefix(ERROR.as_bytes()).and_then(|rest| rest.strip_suffix(b"\n"));
         let line = line.and_then(|line| str::from_utf8(line).ok()).filter(|line| !line.contains('\n'));
         let class = line.and_then(|line| line.split_once(": ")).map(|(class, _)| class);
-        if class.is_some_and(|class| class::ALL.iter().any(|(known, _)| *known == class)) {
+        if class.and_then(Class::from_word).is_some() {
             Self::Failure
         } else if text.starts_with(STANDIN_MARK.as_bytes()) {
             Self::Standin
@@ -90,7 +89,7 @@ impl Form {
 
 /// The one line of a failed prompt.
 #[must_use]
-pub fn failure_line(class: &str, message: &str) -> String {
+pub fn failure_line(class: Class, message: &str) -> String {
     format!("{ERROR}{class}: {}\n", one_line(message))
 }
 
@@ -148,7 +147,7 @@ mod tests {
             fs::write(folder.path().join(file_name(PromptId(id))), text).expect("written");
         };
         let long = "x".repeat(200_000);
-        write(1, &failure_line("timeout", &long[..5_000]));
+        write(1, &failure_line(Class::Timeout, &long[..5_000]));
         write(2, &format!("ERROR: timeout: {long}\n"));
         write(3, &long);
         write(4, "");
@@ -185,8 +184,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_line_that_we_write_is_known_again(which in 0..class::ALL.len(), message in "(?s).{0,200}") {
-            prop_assert_eq!(Form::of(failure_line(class::ALL[which].0, &message).as_bytes()), Form::Failure);
+        fn every_line_that_we_write_is_known_again(which in 0..Class::ALL.len(), message in "(?s).{0,200}") {
+            prop_assert_eq!(Form::of(failure_line(Class::ALL[which].0, &message).as_bytes()), Form::Failure);
         }
     }
 }

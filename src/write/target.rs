@@ -26,7 +26,7 @@ pub(super) fn id_of(file_name: &str) -> Option<PromptId> {
 pub fn bytes(content: &Content) -> Vec<u8> {
     match content {
         Content::Answer(text) => text.clone().into_bytes(),
-        Content::Error { class, message } => on_disk::failure_line(class, message).into_bytes(),
+        Content::Error { class, message } => on_disk::failure_line(*class, message).into_bytes(),
     }
 }
 
@@ -104,9 +104,10 @@ pub fn flush(folder: &Path) -> Result<(), WriteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Class;
 
     fn error() -> Content {
-        Content::Error { class: "too_large".to_owned(), message: "shorten it".to_owned() }
+        Content::Error { class: Class::TooLarge, message: "shorten it".to_owned() }
     }
 
     fn answer(text: &str) -> Content {

@@ -375,7 +375,7 @@ impl Laws {
                 });
             }
             Content::Error { class, .. } => {
-                let allowed = match class.as_str() {
+                let allowed = match class.word() {
                     "bad_request" => turn.ended,
                     "too_large" | "empty" => turn.failures == 0,
                     _ => turn.failures >= self.attempts || turn.last,

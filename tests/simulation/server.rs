@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use promptmill::admit::hint::{ServerHint, Unit};
-use promptmill::model::{FinishReason, RunStop, Usage};
+use promptmill::model::{Class, FinishReason, RunStop, Usage};
 use promptmill::send::answer::Answer;
 use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
 
@@ -93,7 +93,7 @@ impl Server {
             self.raise_quota();
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
-            let verdict = failure(Kind::Run(RunStop::Quota), "insufficient_quota", None, Billed::No, None);
+            let verdict = failure(Kind::Run(RunStop::Quota), Class::TooLarge, None, Billed::No, None);
             return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
         }
         let first = *self.first.get_or_insert(at);
@@ -101,7 +101,7 @@ impl Server {
             && (first + from..first + to).contains(&at)
         {
             self.in_outage += 1;
-            let class = if at < first + from / 2 + to / 2 { "overloaded" } else { "connection" };
+            let class = if at < first + from / 2 + to / 2 { Class::Overloaded } else { Class::Connection };
             return Judgement {
                 verdict: failure(Kind::Transient, class, None, Billed::No, None),
                 billed: 0,
@@ -119,7 +119,7 @@ impl Server {
             hints = limiter.hints(at, taken.is_err().then_some(amount));
             if let Err(refusal) = taken {
                 self.refused += 1;
-                let verdict = failure(Kind::Throttled, "rate_limited", refusal.wait, Billed::No, None);
+                let verdict = failure(Kind::Throttled, Class::RateLimited, refusal.wait, Billed::No, None);
                 return Judgement { verdict, billed: 0, hints, in_outage: false };
             }
         }
@@ -132,7 +132,7 @@ impl Server {
             let most = if self.random.f64() < self.manner.long_waits { 7_200.0 } else { 8.0 };
             let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * most));
             return Judgement {
-                verdict: failure(Kind::Transient, "server_error", wait, Billed::No, None),
+                verdict: failure(Kind::Transient, Class::ServerError, wait, Billed::No, None),
                 billed: 0,
                 hints: Vec::new(),
                 in_outage: false,
@@ -141,16 +141,16 @@ impl Server {
         if falls(self.manner.unknown) {
             let billed = if self.random.bool() { usage.total() } else { 0 };
             return Judgement {
-                verdict: failure(Kind::Unknown, "timeout", None, Billed::Maybe, None),
+                verdict: failure(Kind::Unknown, Class::Timeout, None, Billed::Maybe, None),
                 billed,
                 hints: Vec::new(),
                 in_outage: false,
             };
         }
         let refusal = if falls(self.manner.hopeless) {
-            Some((Kind::Last, "server_error"))
+            Some((Kind::Last, Class::ServerError))
         } else if falls(self.manner.stray) {
-            Some((Kind::Run(RunStop::Key), "bad_key"))
+            Some((Kind::Run(RunStop::Key), Class::BadKey))
         } else {
             None
         };
@@ -160,7 +160,7 @@ impl Server {
         }
         if falls(self.manner.fatal) {
             return Judgement {
-                verdict: failure(Kind::Prompt, "bad_request", None, Billed::No, None),
+                verdict: failure(Kind::Prompt, Class::BadRequest, None, Billed::No, None),
                 billed: 0,
                 hints: Vec::new(),
                 in_outage: false,
@@ -168,7 +168,7 @@ impl Server {
         }
         let billed = usage.total();
         if falls(self.manner.malformed) {
-            let verdict = failure(Kind::Transient, "malformed", None, Billed::Yes, Some(usage));
+            let verdict = failure(Kind::Transient, Class::BadResponse, None, Billed::Yes, Some(usage));
             return Judgement { verdict, billed, hints: Vec::new(), in_outage: false };
         }
         let finish = *self

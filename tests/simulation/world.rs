@@ -12,7 +12,7 @@ use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::model::{Cause, Content, ContentId, Ending, Fingerprint, PromptId, Signal};
+use promptmill::model::{Cause, Class, Content, ContentId, Ending, Fingerprint, PromptId, Signal};
 use promptmill::record::entry::{Before, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
@@ -700,7 +700,7 @@ impl World {
             if batches.last() != Some(&prompt.batch) {
                 batches.push(prompt.batch);
             }
-            let doom = || Box::new(Doom { class: "empty", message: "it is empty".to_owned() });
+            let doom = || Box::new(Doom { class: Class::NotText, message: "it is empty".to_owned() });
             jobs.push(Job {
                 prompt: id,
                 fingerprint: FINGERPRINT,

@@ -70,7 +70,7 @@ mod tests {
     use super::super::tests::{at, claim, fresh, info, open};
     use super::*;
     use crate::admit::ledger::Amount;
-    use crate::model::{ContentId, FinishReason, PromptId, Usage};
+    use crate::model::{Class, ContentId, FinishReason, PromptId, Usage};
     use crate::record::{Ended, Finished, Settlement, Store as _};
 
     fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
@@ -106,7 +106,7 @@ mod tests {
         let ended = if finish {
             Ended::Done { usage: Usage::default(), finish: FinishReason::Complete, output: ContentId::of(b"x") }
         } else {
-            Ended::Failed { class: "server_error".to_owned(), message: String::new(), usage: Usage::default() }
+            Ended::Failed { class: Class::ServerError, message: String::new(), usage: Usage::default() }
         };
         let prompt = PromptId(prompt);
         let finished = Finished { prompt, fingerprint: claim.fingerprint, settled: Some(settled), ended };

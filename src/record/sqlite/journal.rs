@@ -9,8 +9,7 @@ use super::super::StoreError;
 use super::super::entry::{Before, Known, LostRequest, Status, Step, next_status};
 use super::{SqliteStore, day, illegal, places, signed, unsigned};
 use crate::clock::Now;
-use crate::model::{ContentId, Fingerprint, PromptId, Usage};
-use crate::send::class;
+use crate::model::{Class, ContentId, Fingerprint, PromptId, Usage};
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: i64 = 256;
@@ -105,7 +104,7 @@ impl SqliteStore {
                  FROM runs r JOIN entries e ON e.run = r.id WHERE r.outputs = ?1 AND e.class IS NOT ?2 ORDER BY e.run",
             )?;
             // What stood in an output's place says nothing of its prompt: what is known of that stays known.
-            let mut rows = entries.query([outputs, class::OUTPUT_BLOCKED])?;
+            let mut rows = entries.query([outputs, Class::OutputBlocked.word()])?;
             while let Some(row) = rows.next()? {
                 let prompt = PromptId(unsigned(row.get(1)?));
                 let fingerprint = Fingerprint(row.get(2)?);

@@ -25,7 +25,7 @@ use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Sto
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::{Mono, Now, Quarter, nanos};
-use crate::model::Limits;
+use crate::model::{Class, Limits};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -314,7 +314,7 @@ struct Row<'a> {
     input_tokens: u64,
     output_tokens: u64,
     bytes: u64,
-    class: Option<&'a str>,
+    class: Option<&'static str>,
     message: Option<&'a str>,
     finish: Option<String>,
 }
@@ -343,11 +343,11 @@ impl<'a> Row<'a> {
                 step: Step::Fail,
                 input_tokens: usage.input_tokens,
                 output_tokens: usage.output_tokens,
-                class: Some(class),
+                class: Some(class.word()),
                 message: Some(message),
                 ..empty
             },
-            Ended::Again { class } => Row { class: Some(class), ..empty },
+            Ended::Again { class } => Row { class: class.map(Class::word), ..empty },
             Ended::Unwritten { usage, finish, .. } => Row {
                 step: Step::Keep,
                 input_tokens: usage.input_tokens,
