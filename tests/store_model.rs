@@ -8,8 +8,10 @@ use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
-use promptmill::model::{Class, ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Usage};
-use promptmill::record::entry::{Before, LostRequest, Status};
+use promptmill::model::{
+    Before, Class, ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Status, Usage,
+};
+use promptmill::record::entry::LostRequest;
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
 use promptmill::record::{Claim, Ended, FaceFound, Finished, Refusal, Reservation, Settlement, Store, UsageFileError};

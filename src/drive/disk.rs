@@ -8,9 +8,9 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{Class, Content, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
+use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
 use crate::plan::survey::fault;
-use crate::run::{Doom, Input, JobIndex, Unwritten};
+use crate::run::{Input, JobIndex, Unwritten};
 use crate::send::attempt;
 use crate::source::folder::Folder;
 use crate::write::target;

@@ -7,8 +7,8 @@ pub mod survey;
 use std::cmp::Reverse;
 
 use crate::model::text::count;
-use crate::model::{Fingerprint, LimitName, Limits, PromptId, TooLarge};
-use crate::run::{Doom, Job, Place};
+use crate::model::{Doom, Fingerprint, LimitName, Limits, PromptId, TooLarge};
+use crate::run::{Job, Place};
 use crate::source::priority::Priorities;
 use standing::{Standing, Why};
 

@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::Fingerprint;
-use crate::record::entry::{Known, Status};
+use crate::model::{Fingerprint, Known, Status};
 use crate::write::on_disk::Form;
 
 /// Whether a prompt has its answer.

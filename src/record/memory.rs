@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Before, Known, LostRequest, Status, Step, next_status};
+use super::entry::{LostRequest, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Ledger, Settled, Used};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{Class, ContentId, PromptId, Usage};
+use crate::model::{Before, Class, ContentId, Known, PromptId, Status, Usage};
 
 /// A store that is as durable as its value: what survives a simulated crash is what was in it.
 #[derive(Debug)]

@@ -16,8 +16,7 @@ pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
 use crate::admit::ledger::{Amount, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{Class, ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
-use entry::Before;
+use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
 
 /// One request that wants to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

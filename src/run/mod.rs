@@ -34,11 +34,9 @@ use std::time::Duration;
 
 use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::clock::Mono;
-use crate::model::text::count;
 use crate::model::{
-    Class, Content, ContentId, Ending, Fingerprint, LimitName, Limits, OnDayLimit, OnQuota, PromptId, Signal, TooLarge,
+    Before, Content, ContentId, Doom, Ending, Fingerprint, Limits, OnDayLimit, OnQuota, PromptId, Signal,
 };
-use crate::record::entry::Before;
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::send::classify::Verdict;
@@ -70,29 +68,6 @@ pub struct Place {
     pub before: Before,
     /// Whether the journal knows it as an answer.
     pub answered: bool,
-}
-
-/// Why a prompt fails without being sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doom {
-    /// The error class.
-    pub class: Class,
-    /// What is wrong with it, and what to do.
-    pub message: String,
-}
-
-impl Doom {
-    /// The failure of a prompt that is over a limit.
-    #[must_use]
-    pub fn too_large(too_large: &TooLarge) -> Self {
-        let TooLarge { limit, asked, most } = too_large;
-        let advice = match limit {
-            LimitName::ContextWindow => "shorten the prompt, or choose a model that takes more".to_owned(),
-            _ => format!("shorten the prompt, or raise {limit}"),
-        };
-        let message = format!("{} tokens are over the {limit} of {}; {advice}", count(*asked), count(*most));
-        Self { class: Class::TooLarge, message }
-    }
 }
 
 /// What a run keeps to.

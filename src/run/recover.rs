@@ -4,8 +4,8 @@
 //! answer, whatever the time of the file's last change. Where the journal does not say what stood there (its format was 2, or the file could not be
 //! read), nothing is taken for the answer: an old answer under a new prompt is found by nobody, and a request sent again costs no more than it did.
 
-use crate::model::{ContentId, PromptId};
-use crate::record::entry::{Before, LostRequest};
+use crate::model::{Before, ContentId, PromptId};
+use crate::record::entry::LostRequest;
 
 /// What stands at the place of a lost request's output now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

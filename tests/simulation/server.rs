@@ -93,7 +93,7 @@ impl Server {
             self.raise_quota();
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
-            let verdict = failure(Kind::Run(RunStop::Quota), Class::TooLarge, None, Billed::No, None);
+            let verdict = failure(Kind::Run(RunStop::Quota), Class::Quota, None, Billed::No, None);
             return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
         }
         let first = *self.first.get_or_insert(at);

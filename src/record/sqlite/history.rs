@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{TransactionBehavior, params};
 
 use super::super::StoreError;
-use super::super::entry::Status;
 use super::journal::{LATEST_ANSWERS, wall};
 use super::{SqliteStore, signed, unsigned};
+use crate::model::Status;
 
 impl SqliteStore {
     /// Journals what happened in the run that goes on, in this order.

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
-use super::super::entry::{Before, Known, LostRequest, Status, Step, next_status};
+use super::super::entry::{LostRequest, Step, next_status};
 use super::{SqliteStore, day, illegal, places, signed, unsigned};
 use crate::clock::Now;
-use crate::model::{Class, ContentId, Fingerprint, PromptId, Usage};
+use crate::model::{Before, Class, ContentId, Fingerprint, Known, PromptId, Status, Usage};
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: i64 = 256;

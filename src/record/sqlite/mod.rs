@@ -20,12 +20,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 pub use journal::{Found, KeptAnswer, LastRun, RunInfo};
 
-use super::entry::{IllegalStep, Status, Step, next_status};
+use super::entry::{IllegalStep, Step, next_status};
 use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::{Mono, Now, Quarter, nanos};
-use crate::model::{Class, Limits};
+use crate::model::{Class, Limits, Status};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -481,10 +481,9 @@ fn unsigned(number: i64) -> u64 {
 /// What the tests of this folder share.
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Before;
     use super::*;
     use crate::clock::Day;
-    use crate::model::{Fingerprint, PromptId};
+    use crate::model::{Before, Fingerprint, PromptId};
     use chrono::TimeDelta;
 
     /// The clocks `seconds` after the start.

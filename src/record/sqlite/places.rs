@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::super::entry::Before;
 use super::journal::Found;
 use super::{signed, unsigned};
-use crate::model::{ContentId, PromptId};
+use crate::model::{Before, ContentId, PromptId};
 
 /// Notes what stands where the answer of `prompt` is to be, in the transaction that begins its first attempt.
 pub(super) fn note_before(

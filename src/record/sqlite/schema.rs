@@ -171,10 +171,9 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Limits;
+    use crate::model::{Before, Limits};
     use crate::record::Store as _;
     use crate::record::endpoint::endpoint;
-    use crate::record::entry::Before;
     use crate::record::sqlite::tests::{at, claim, open as open_store};
     use crate::record::sqlite::{SqliteStore, state_file};
 
