@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use promptmill::model::{Content, PromptId};
+use promptmill::model::{Content, Key};
 use promptmill::standin::{Options, Server};
 use promptmill::write::{on_disk, target};
 use tempfile::TempDir;
@@ -146,7 +146,7 @@ fn write_answers(folder: &Path, next: &AtomicU32) -> io::Result<()> {
         if number > ANSWERS {
             return Ok(());
         }
-        target::write(folder, PromptId(u64::from(number)), &answer, false).map_err(io::Error::other)?;
+        target::write(folder, &Key::from(u64::from(number)), &answer, false).map_err(io::Error::other)?;
     }
 }
 

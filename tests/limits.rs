@@ -75,7 +75,7 @@ fn a_prompt_that_never_fits_fails_at_once_and_alone() {
     workspace.assert_answered([1, 2, 3, 5, 6, 7, 8, 9, 10]);
     let of_ends: Vec<_> =
         ended.events.iter().filter(|event| event["event"] == "failed" || event["event"] == "done").collect();
-    assert_eq!((&of_ends[0]["event"], of_ends[0]["prompt"].as_u64()), (&"failed".into(), Some(4)), "{of_ends:?}");
+    assert_eq!((&of_ends[0]["event"], of_ends[0]["key"].as_str()), (&"failed".into(), Some("4")), "{of_ends:?}");
     assert!(ended.events("waiting").is_empty());
     let error = workspace.output(4).expect("a line");
     assert!(error.starts_with("ERROR: too_large: ") && error.contains(" 6,000"), "{error}");

@@ -26,9 +26,10 @@ fn an_answer_with_broken_characters_is_kept_and_said() {
     assert_eq!(outputs, ["half a pair: \u{fffd}!", "Latin-1: caf\u{fffd}", "whole: \u{1f600}", "plain"]);
     // Nothing is paid twice for it.
     assert_eq!(server.bodies().len(), 4);
-    let mut told: Vec<_> = ended.events("odd").iter().map(|event| event["prompt"].as_u64()).collect();
+    let odd = ended.events("odd");
+    let mut told: Vec<_> = odd.iter().map(|event| event["key"].as_str()).collect();
     told.sort_unstable();
-    assert_eq!(told, [Some(1), Some(2)]);
+    assert_eq!(told, [Some("1"), Some("2")]);
     assert_eq!(ended.summary()["repaired"], 2);
     let text = workspace.run(&["run", "--force", "--base-url", &server.base_url]);
     text.says(&["2 answers with characters that are not text; U+FFFD (�) stands in their place"]);

@@ -68,7 +68,7 @@ fn a_prompt_that_is_edited_before_it_leaves_is_not_sent_under_its_old_name() {
     let ended = Ended::of(child);
     ended.assert_ended(1, [2, 0, 1, 0]);
     let failed = ended.events("failed")[0];
-    assert_eq!((failed["class"].as_str(), failed["prompt"].as_u64()), (Some("changed"), Some(2)));
+    assert_eq!((failed["class"].as_str(), failed["key"].as_str()), (Some("changed"), Some("2")));
     assert!(workspace.output(2).expect("a line").starts_with("ERROR: changed: "));
     let sent = server.bodies();
     assert!(sent.len() == 2 && sent.iter().all(|body| !body.contains("Something else.")), "{sent:?}");

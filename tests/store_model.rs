@@ -8,9 +8,7 @@ use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
-use promptmill::model::{
-    Before, Class, ContentId, Fingerprint, FinishReason, LimitName, Limits, PromptId, Status, Usage,
-};
+use promptmill::model::{Before, Class, ContentId, Fingerprint, FinishReason, Key, LimitName, Limits, Status, Usage};
 use promptmill::record::entry::LostRequest;
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::{RunInfo, SqliteStore};
@@ -48,9 +46,13 @@ fn info(outputs: &str) -> RunInfo {
     RunInfo { outputs: outputs.to_owned(), model: "m".to_owned(), rehearsal: false, pid: 1 }
 }
 
-fn claim(prompt: u64, tokens: u64) -> Claim {
+fn number(key: &Key) -> u64 {
+    key.as_str().parse().expect("a number")
+}
+
+fn claim(key: u64, tokens: u64) -> Claim {
     let (fingerprint, before) = (FINGERPRINT, Before::Nothing);
-    Claim { prompt: PromptId(prompt), fingerprint, attempt: 1, input_tokens: 1, tokens, least: tokens, before }
+    Claim { key: Key::from(key), fingerprint, attempt: 1, input_tokens: 1, tokens, least: tokens, before }
 }
 
 /// Heard of after the guard: every entry counts for the whole span.
@@ -59,15 +61,15 @@ fn settlement((reservation, used): (Reservation, Amount)) -> Settlement {
     Settlement { reservation, used, heard }
 }
 
-fn done(prompt: u64, settled: Option<(Reservation, u64)>) -> Finished {
+fn done(key: u64, settled: Option<(Reservation, u64)>) -> Finished {
     let usage = Usage { input_tokens: 5, output_tokens: 6 };
     let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
-    end(prompt, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
+    end(key, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
 }
 
-fn end(prompt: u64, ended: Ended, settled: Option<(Reservation, Amount)>) -> Finished {
+fn end(key: u64, ended: Ended, settled: Option<(Reservation, Amount)>) -> Finished {
     let settled = settled.map(settlement);
-    Finished { prompt: PromptId(prompt), fingerprint: FINGERPRINT, settled, ended }
+    Finished { key: Key::from(key), fingerprint: FINGERPRINT, settled, ended }
 }
 
 fn open(ledger: &Path, limits: Limits, boot: &str, now: &Now) -> SqliteStore {
@@ -83,29 +85,29 @@ fn fresh(limits: Limits) -> (tempfile::TempDir, PathBuf, SqliteStore) {
     (folder, ledger, store)
 }
 
-fn admit(store: &mut SqliteStore, prompt: u64, tokens: u64, now: Now) -> Reservation {
-    let mut begun = store.begin(&[claim(prompt, tokens)], &|| now).expect("begun");
+fn admit(store: &mut SqliteStore, key: u64, tokens: u64, now: Now) -> Reservation {
+    let mut begun = store.begin(&[claim(key, tokens)], &|| now).expect("begun");
     assert_eq!(begun.refused, None);
     begun.admitted.pop().expect("one")
 }
 
 /// The answer to `prompt` that comes at `seconds`.
-fn output(prompt: u64, seconds: u64) -> ContentId {
-    ContentId::of(format!("{prompt} at {}", seconds / 60).as_bytes())
+fn output(key: u64, seconds: u64) -> ContentId {
+    ContentId::of(format!("{key} at {}", seconds / 60).as_bytes())
 }
 
 /// What stands at the place of `prompt` in a run.
-fn before(prompt: u64, run: u64) -> Before {
-    match (prompt + run) % 4 {
+fn before(key: u64, run: u64) -> Before {
+    match (key + run) % 4 {
         0 => Before::Unknown,
         1 => Before::Nothing,
-        _ => Before::Output(output(prompt, run * 60)),
+        _ => Before::Output(output(key, run * 60)),
     }
 }
 
 /// In the order of their prompts; what was seen before of each is a set.
 fn in_order(mut lost: Vec<LostRequest>) -> Vec<LostRequest> {
-    lost.sort_unstable_by_key(|lost| lost.prompt);
+    lost.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     for lost in &mut lost {
         lost.earlier.sort_unstable_by_key(|content| content.hash);
         lost.earlier.dedup();
@@ -176,10 +178,10 @@ proptest! {
             match act {
                 Act::Begin(sizes) => {
                     let claims: Vec<Claim> = sizes.iter().map(|&tokens| {
-                        let prompt = waiting.pop().unwrap_or_else(|| { next += 1; next - 1 });
+                        let key = waiting.pop().unwrap_or_else(|| { next += 1; next - 1 });
                         // Every third is an estimate, of which less may be reserved.
-                        let least = if prompt.is_multiple_of(3) { tokens / 3 + 1 } else { tokens };
-                        Claim { least, before: before(prompt, run), ..claim(prompt, tokens) }
+                        let least = if key.is_multiple_of(3) { tokens / 3 + 1 } else { tokens };
+                        Claim { least, before: before(key, run), ..claim(key, tokens) }
                     }).collect();
                     let ours = file.begin(&claims, &|| booted).expect("begun");
                     let theirs = value.begin(&claims, &|| now).expect("begun");
@@ -189,27 +191,27 @@ proptest! {
                     };
                     prop_assert_eq!(ours.admitted.len(), theirs.admitted.len());
                     prop_assert_eq!(wait(ours.refused, up), wait(theirs.refused, 100_000));
-                    waiting.extend(claims[ours.admitted.len()..].iter().map(|claim| claim.prompt.0));
+                    waiting.extend(claims[ours.admitted.len()..].iter().map(|claim| number(&claim.key)));
                     for ((claim, a), b) in claims.iter().zip(ours.admitted).zip(theirs.admitted) {
                         prop_assert_eq!(a.tokens(), b.tokens());
-                        flying.push((claim.prompt.0, a, b));
+                        flying.push((number(&claim.key), a, b));
                     }
                 }
                 Act::Finish { which, percent, how } if !flying.is_empty() => {
                     let place = which % flying.len();
-                    let (prompt, a, b) = flying.swap_remove(place);
+                    let (key, a, b) = flying.swap_remove(place);
                     let usage = Usage { input_tokens: 1, output_tokens: 2 };
                     let ended = match how {
-                        0 => Ended::Done { usage, finish: FinishReason::Complete, output: output(prompt, seconds) },
+                        0 => Ended::Done { usage, finish: FinishReason::Complete, output: output(key, seconds) },
                         1 => Ended::Failed { class: Class::ServerError, message: "m".into(), usage },
                         5 => Ended::Failed { class: Class::OutputBlocked, message: "m".into(), usage },
-                        2 => Ended::Unwritten { usage, finish: FinishReason::Refused, text: format!("text of {prompt}") },
-                        _ => { waiting.push(prompt); Ended::Again { class: Some(Class::RateLimited) } }
+                        2 => Ended::Unwritten { usage, finish: FinishReason::Refused, text: format!("text of {key}") },
+                        _ => { waiting.push(key); Ended::Again { class: Some(Class::RateLimited) } }
                     };
                     // The fifth never left.
                     let used = if how == 4 { Amount::default() } else { Amount::request(a.tokens() * percent / 100) };
-                    file.finish(&[end(prompt, ended.clone(), Some((a, used)))], &booted).expect("finished");
-                    value.finish(&[end(prompt, ended, Some((b, used)))], &now).expect("finished");
+                    file.finish(&[end(key, ended.clone(), Some((a, used)))], &booted).expect("finished");
+                    value.finish(&[end(key, ended, Some((b, used)))], &now).expect("finished");
                 }
                 Act::Finish { .. } | Act::Used => {}
                 Act::Restart { reboot } => {
@@ -242,13 +244,13 @@ proptest! {
         let found = file.find("out", "m").expect("found");
         prop_assert_eq!(in_order(found.lost), in_order(value.start_run()));
         prop_assert_eq!(found.known.len(), value.known().len());
-        for (prompt, known) in value.known() {
-            let ours = &found.known[prompt];
+        for (key, known) in value.known() {
+            let ours = &found.known[key];
             prop_assert_eq!((ours.status, ours.fingerprint, ours.usage), (known.status, known.fingerprint, known.usage));
             prop_assert_eq!((ours.run, ours.bytes, ours.unsettled), (known.run, known.bytes, known.unsettled));
             prop_assert!(!ours.unsettled || ours.output == known.output, "{:?}, {:?}", ours.output, known.output);
         }
-        let kept: std::collections::BTreeMap<_, _> = found.kept.into_iter().map(|kept| (kept.prompt, kept.text)).collect();
+        let kept: std::collections::BTreeMap<_, _> = found.kept.into_iter().map(|kept| (kept.key, kept.text)).collect();
         prop_assert_eq!(&kept, value.kept());
     }
 
@@ -267,7 +269,7 @@ proptest! {
         }
         let mut admitted: Vec<(DateTime<Utc>, u64)> = Vec::new();
         let (mut seconds, mut off) = (0, 0);
-        for (prompt, (which, tokens, pause, percent, step)) in (1..).zip(asks) {
+        for (key, (which, tokens, pause, percent, step)) in (1..).zip(asks) {
             seconds += pause;
             off += step.unwrap_or(0);
             let wall = at(seconds).wall + TimeDelta::seconds(off);
@@ -280,11 +282,11 @@ proptest! {
                 *then = (*then).min(wall + TimeDelta::days(1));
             }
             let used = day(which, &admitted);
-            let begun = stores[which].begin(&[claim(prompt, tokens)], &|| now(which)).expect("begun");
+            let begun = stores[which].begin(&[claim(key, tokens)], &|| now(which)).expect("begun");
             prop_assert_eq!(begun.admitted.len() == 1, used + tokens <= 100, "{} used, {} asked", used, tokens);
             for reservation in begun.admitted {
                 let settled = tokens * percent / 100;
-                stores[which].finish(&[done(prompt, Some((reservation, settled)))], &now(which)).expect("finished");
+                stores[which].finish(&[done(key, Some((reservation, settled)))], &now(which)).expect("finished");
                 admitted.push((wall, settled));
             }
             for (zone, store) in stores.iter_mut().enumerate() {
@@ -306,15 +308,15 @@ proptest! {
         let mut stores = [first, second];
         let span = limits(100).span();
         let (mut seconds, mut admitted): (u64, Vec<(Mono, u64)>) = (0, Vec::new());
-        for (prompt, (which, tokens, pause, percent)) in (1..).zip(asks) {
+        for (key, (which, tokens, pause, percent)) in (1..).zip(asks) {
             seconds += pause;
             let now = at(seconds);
-            let begun = stores[usize::from(which)].begin(&[claim(prompt, tokens)], &|| now).expect("begun");
+            let begun = stores[usize::from(which)].begin(&[claim(key, tokens)], &|| now).expect("begun");
             let in_window: u64 = admitted.iter().filter(|(then, _)| then.plus(span) > now.mono).map(|(_, tokens)| tokens).sum();
             prop_assert_eq!(begun.admitted.len() == 1, in_window + tokens <= 100, "{} in the window, {} asked", in_window, tokens);
             for reservation in begun.admitted {
                 let settled = tokens * percent / 100;
-                stores[usize::from(which)].finish(&[done(prompt, Some((reservation, settled)))], &now).expect("finished");
+                stores[usize::from(which)].finish(&[done(key, Some((reservation, settled)))], &now).expect("finished");
                 admitted.push((now.mono, settled));
             }
             let used = stores.each_mut().map(|store| store.used(&now).expect("used"));
@@ -370,7 +372,7 @@ proptest! {
         };
         let mut stores = [first, another("second"), another("third")];
         let (mut flying, mut noted) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
-        let (mut truth, mut prompt, mut seconds) = (0, 0, 0);
+        let (mut truth, mut key, mut seconds) = (0, 0, 0);
         // What a person has seen there, and what was noted last.
         let mut texts = vec![stores[0].write_face(&at(0)).expect("written").to_string()];
         let mut last = texts[0].clone();
@@ -379,14 +381,14 @@ proptest! {
             let now = at(seconds);
             match act {
                 FaceAct::Use(which, tokens) => {
-                    prompt += 1;
-                    flying[which].push((prompt, admit(&mut stores[which], prompt, tokens, now)));
+                    key += 1;
+                    flying[which].push((key, admit(&mut stores[which], key, tokens, now)));
                     truth += tokens;
                 }
-                FaceAct::Settle(which, percent) => if let Some((prompt, reservation)) = flying[which].pop() {
+                FaceAct::Settle(which, percent) => if let Some((key, reservation)) = flying[which].pop() {
                     let used = reservation.tokens() * percent / 100;
                     truth = truth - reservation.tokens() + used;
-                    stores[which].finish(&[done(prompt, Some((reservation, used)))], &now).expect("finished");
+                    stores[which].finish(&[done(key, Some((reservation, used)))], &now).expect("finished");
                 },
                 FaceAct::Write(which) => last = stores[which].write_face(&now).expect("written").to_string(),
                 FaceAct::Note(which) => {
@@ -512,10 +514,13 @@ fn the_last_end_of_each_prompt_is_found() {
     store.finish(&[done(1, Some((again, 11)))], &at(4)).expect("finished");
 
     let found = open(&ledger, limits(1_000), "boot", &at(5)).find("out", "m").expect("found");
-    let status = |prompt| found.known.get(&PromptId(prompt)).map(|known| known.status);
+    let status = |key| found.known.get(&Key::from(key)).map(|known| known.status);
     assert_eq!([1, 2, 3, 4].map(status), [Some(Status::Done), Some(Status::Failed), Some(Status::Unwritten), None]);
-    assert_eq!(found.known[&PromptId(1)].bytes, 9);
-    assert_eq!(found.kept.iter().map(|kept| (kept.prompt.0, kept.text.as_str())).collect::<Vec<_>>(), [(3, "größer")]);
+    assert_eq!(found.known[&Key::from(1)].bytes, 9);
+    assert_eq!(
+        found.kept.iter().map(|kept| (kept.key.as_str(), kept.text.as_str())).collect::<Vec<_>>(),
+        [("3", "größer")]
+    );
     assert!(found.lost.is_empty(), "a lost request is found once, by the run after it");
     assert_eq!(found.latest_output_tokens, [6]);
     assert!(store.find("elsewhere", "m").expect("found").known.is_empty());
@@ -532,18 +537,14 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
 
     let found = store.find("out", "m").expect("found");
     let lost = &found.lost[0];
-    assert_eq!((lost.prompt.0, lost.reserved_tokens, lost.before), (1, 70, Before::Nothing));
+    assert_eq!((lost.key.as_str(), lost.reserved_tokens, lost.before), ("1", 70, Before::Nothing));
     store.start_run(&info("out"), &at(5)).expect("a second run");
     store.recover_lost(&[(lost.clone(), usage, ContentId::of(b"twelve bytes"))], &at(5)).expect("recovered");
     store.recover_kept(&found.kept[0], &at(5)).expect("recovered");
     let found = store.find("out", "m").expect("found");
     assert!(found.lost.is_empty() && found.kept.is_empty());
-    let known = |prompt| {
-        (
-            found.known[&PromptId(prompt)].status,
-            found.known[&PromptId(prompt)].bytes,
-            found.known[&PromptId(prompt)].usage,
-        )
+    let known = |key| {
+        (found.known[&Key::from(key)].status, found.known[&Key::from(key)].bytes, found.known[&Key::from(key)].usage)
     };
     assert_eq!([known(1), known(2)], [(Status::Done, 12, usage), (Status::Done, 4, usage)]);
 }
@@ -690,15 +691,14 @@ fn amounts_that_no_counter_holds_end_nothing() {
     let no_limits = Limits { tokens_per_minute: None, ..limits(1) };
     let (_folder, ledger, mut store) = fresh(no_limits);
     let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63 };
-    let absurd = |prompt, reservation| {
+    let absurd = |key, reservation| {
         let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
-        end(prompt, ended, Some((reservation, Amount::request(usage.total()))))
+        end(key, ended, Some((reservation, Amount::request(usage.total()))))
     };
-    let mut use_up = |prompt, now| {
+    let mut use_up = |key, now| {
         store.take_edit(&now).expect("taken");
-        let reservations = [prompt, prompt + 1].map(|prompt| admit(&mut store, prompt, u64::MAX, now));
-        let ends: Vec<_> =
-            (prompt..).zip(reservations).map(|(prompt, reservation)| absurd(prompt, reservation)).collect();
+        let reservations = [key, key + 1].map(|key| admit(&mut store, key, u64::MAX, now));
+        let ends: Vec<_> = (key..).zip(reservations).map(|(key, reservation)| absurd(key, reservation)).collect();
         store.finish(&ends, &now).expect("finished");
         let face = store.write_face(&now).expect("written");
         assert_eq!(fs::read_to_string(&ledger).expect("read"), face.to_string());

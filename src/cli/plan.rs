@@ -15,7 +15,7 @@ use crate::admit::within::{Impossible, Within, within};
 use crate::clock::{DayZone, Now};
 use crate::config::Environment;
 use crate::model::text::{count, counted, dollars, span};
-use crate::model::{LimitName, Limits, OnDayLimit, PromptId, Usage};
+use crate::model::{Key, LimitName, Limits, OnDayLimit, Usage};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
 use crate::plan::{OverBatch, Plan};
@@ -68,7 +68,7 @@ struct Basis {
 /// One prompt of the plan.
 #[derive(Serialize)]
 struct Line {
-    prompt: PromptId,
+    key: Key,
     priority: i32,
     input_tokens: u64,
     why: Why,
@@ -161,8 +161,8 @@ impl Report {
             *because.entry(*why).or_default() += 1;
         }
         let each = plan.jobs.iter().zip(&plan.whys).map(|(job, why)| Line {
-            prompt: job.prompt,
-            priority: settings.priorities.of(job.prompt),
+            key: job.key.clone(),
+            priority: settings.priorities.of(&job.key),
             input_tokens: job.input_tokens,
             why: *why,
             fails: job.doomed.as_ref().map(|doom| format!("{}: {}", doom.class, doom.message)),
@@ -204,12 +204,12 @@ impl Report {
             lines.push(format!("  {}: {why}", count(*number as u64)));
         }
         for line in self.each.iter().filter(|line| args.verbose > 0 || line.fails.is_some()) {
-            let Line { prompt, priority, input_tokens, why, fails } = line;
+            let Line { key, priority, input_tokens, why, fails } = line;
             let priority = if *priority == 0 { String::new() } else { format!(", priority {priority}") };
             match fails {
-                Some(reason) => lines.push(format!("  prompt {prompt} will fail: {reason}")),
+                Some(reason) => lines.push(format!("  prompt {key} will fail: {reason}")),
                 None => {
-                    lines.push(format!("  prompt {prompt}: {} input tokens, {why}{priority}", count(*input_tokens)));
+                    lines.push(format!("  prompt {key}: {} input tokens, {why}{priority}", count(*input_tokens)));
                 }
             }
         }

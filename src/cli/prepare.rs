@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::consent::Question;
 use crate::config::{Environment, Loaded, Settings, load, needs_key};
 use crate::count::{LARGEST_WINDOW, Tokenizer, context_window};
-use crate::model::Secret;
+use crate::model::{Key, Secret};
 use crate::plan::price::Price;
 use crate::plan::survey::Survey;
 use crate::plan::{OverBatch, Plan, PlanRules, Surveyed};
@@ -142,16 +142,16 @@ impl Prepared {
         }
         let outputs = &self.settings.outputs;
         let on_disk = on_disk::list(outputs)?.outputs;
-        let stands = |prompt| {
-            on_disk.get(&prompt)?;
+        let stands = |key: &Key| {
+            on_disk.get(key)?;
             // What cannot be read proves nothing.
-            let content = on_disk::content(outputs, prompt).ok()?;
-            let failure = on_disk::form(outputs, prompt).ok()? == Form::Failure;
+            let content = on_disk::content(outputs, key).ok()?;
+            let failure = on_disk::form(outputs, key).ok()? == Form::Failure;
             Some(Stands { content, failure })
         };
         let recovery = recover(std::mem::take(&mut found.lost), stands);
         for (request, content) in &recovery.answered {
-            found.known.insert(request.prompt, request.answered(*content));
+            found.known.insert(request.key.clone(), request.answered(*content));
         }
         found.lost.clone_from(&recovery.unknown);
         Ok(recovery)
@@ -163,15 +163,18 @@ impl Prepared {
         let Listed { outputs: mut on_disk, blocked } = on_disk::list(outputs)?;
         let mut blocked: HashMap<_, _> = blocked
             .into_iter()
-            .map(|(prompt, what)| (prompt, WriteError::blocked(outputs, prompt, what).to_string()))
+            .map(|(key, what)| {
+                let message = WriteError::blocked(outputs, &key, what).to_string();
+                (key, message)
+            })
             .collect();
         for answer in &found.kept {
-            match blocked.get_mut(&answer.prompt) {
+            match blocked.get_mut(&answer.key) {
                 Some(message) => *message = answer_is_kept(message),
-                None => drop(on_disk.insert(answer.prompt, answer.text.len() as u64)),
+                None => drop(on_disk.insert(answer.key.clone(), answer.text.len() as u64)),
             }
         }
-        let lost: HashSet<_> = found.lost.iter().map(|request| (request.prompt, request.fingerprint)).collect();
+        let lost: HashSet<_> = found.lost.iter().map(|request| (request.key.clone(), request.fingerprint)).collect();
         let survey = Survey {
             prompts: &scan.folder,
             outputs,
@@ -185,8 +188,13 @@ impl Prepared {
         };
         let surveyed = survey.run(&scan.prompts);
         // Both are in the same order.
-        let mut with_text = surveyed.iter().map(|surveyed| surveyed.prompt).peekable();
-        let blank: Vec<_> = scan.prompts.iter().copied().filter(|id| with_text.next_if_eq(id).is_none()).collect();
+        let mut with_text = surveyed.iter().map(|surveyed| &surveyed.key).peekable();
+        let blank: Vec<_> = scan
+            .prompts
+            .iter()
+            .copied()
+            .filter(|number| with_text.next_if(|key| **key == Key::from(*number)).is_none())
+            .collect();
         self.warnings.extend(scan.without_text(&blank));
         Ok(surveyed)
     }

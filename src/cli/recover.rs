@@ -57,7 +57,7 @@ impl Run<'_> {
         found.count_kept_as_done();
         let mut written = Vec::new();
         for answer in std::mem::take(&mut found.kept) {
-            match target::write(outputs, answer.prompt, &Content::Answer(answer.text.clone()), false) {
+            match target::write(outputs, &answer.key, &Content::Answer(answer.text.clone()), false) {
                 Ok(_) => written.push(answer),
                 // The prompt fails again, and is told so.
                 Err(error) if error.is_alone() => found.kept.push(answer),
@@ -101,7 +101,7 @@ impl Run<'_> {
         let settings = &self.prepared.settings;
         let tokenizer = Tokenizer::for_model(&settings.template.model);
         let with_usage = answered.iter().map(|(request, content)| {
-            let path = settings.outputs.join(target::file_name(request.prompt));
+            let path = settings.outputs.join(target::file_name(&request.key));
             let text = std::fs::read_to_string(path).unwrap_or_default();
             let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
             (request.clone(), usage, *content)

@@ -17,7 +17,7 @@ use crate::clock::{Clock, Mono};
 use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::{Driven, Io, drive};
-use crate::model::{Ending, Fingerprinter, PromptId};
+use crate::model::{Ending, Fingerprinter, Key};
 use crate::plan::standing::Standing;
 use crate::plan::{Plan, Surveyed};
 use crate::record::entry::LostRequest;
@@ -124,9 +124,10 @@ impl Run<'_> {
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
     /// prompt is to be counted. Where all are up to date, nothing is loaded.
-    fn warm_tokenizer(&self, prompts: &[PromptId]) {
+    fn warm_tokenizer(&self, prompts: &[u64]) {
         let settings = &self.prepared.settings;
-        let last_is_there = prompts.last().is_none_or(|id| settings.outputs.join(target::file_name(*id)).exists());
+        let last_is_there =
+            prompts.last().is_none_or(|number| settings.outputs.join(target::file_name(&Key::from(*number))).exists());
         if self.args.force || !last_is_there {
             let tokenizer = Tokenizer::for_model(&settings.template.model);
             std::thread::spawn(move || tokenizer.warm());
@@ -248,10 +249,10 @@ impl Run<'_> {
 
 /// How many of the requests of unknown fate are sent again.
 fn sent_again(surveyed: &[Surveyed], lost: &[LostRequest]) -> usize {
-    let lost: HashSet<PromptId> = lost.iter().map(|request| request.prompt).collect();
+    let lost: HashSet<Key> = lost.iter().map(|request| request.key.clone()).collect();
     let is_sent = |surveyed: &&Surveyed| {
         let standing = surveyed.request.as_ref().map(|request| request.standing);
-        matches!(standing, Ok(Standing::Send(_))) && lost.contains(&surveyed.prompt)
+        matches!(standing, Ok(Standing::Send(_))) && lost.contains(&surveyed.key)
     };
     surveyed.iter().filter(is_sent).count()
 }

@@ -276,7 +276,7 @@ fn good_values_become_fields() {
     assert_eq!(settings.concurrency, Concurrency::Fixed(NonZeroUsize::new(20).expect("20")));
     assert_eq!(settings.base_url, "http://LOCALHOST:1/v1");
     assert_eq!((settings.limits.day_share_ppm, settings.usage_every), (800_000, None));
-    assert_eq!([1, 7, 50].map(|id| settings.priorities.of(crate::model::PromptId(id))), [5, -2, 0]);
+    assert_eq!([1, 7, 50].map(|id| settings.priorities.of(&crate::model::Key::from(id))), [5, -2, 0]);
 }
 
 #[test]

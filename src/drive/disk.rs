@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Back;
-use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, PromptId, RequestTemplate};
+use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::run::{Input, JobIndex, Unwritten};
 use crate::send::attempt;
@@ -19,9 +19,9 @@ use crate::write::target;
 const THREADS: usize = 8;
 
 enum Task {
-    Read(JobIndex, PromptId, Fingerprint),
+    Read(JobIndex, Key, Fingerprint),
     /// The last says whether an answer stands in its place.
-    Write(JobIndex, PromptId, Content, bool),
+    Write(JobIndex, Key, Content, bool),
 }
 
 /// The pool. Its threads end when it is dropped and their tasks are done.
@@ -55,13 +55,13 @@ impl Disk {
         Self { tasks }
     }
 
-    pub(super) fn read(&self, job: JobIndex, prompt: PromptId, fingerprint: Fingerprint) {
+    pub(super) fn read(&self, job: JobIndex, key: Key, fingerprint: Fingerprint) {
         // The threads live as long as the pool.
-        let _ = self.tasks.send(Task::Read(job, prompt, fingerprint));
+        let _ = self.tasks.send(Task::Read(job, key, fingerprint));
     }
 
-    pub(super) fn write(&self, job: JobIndex, prompt: PromptId, content: Content, answered: bool) {
-        let _ = self.tasks.send(Task::Write(job, prompt, content, answered));
+    pub(super) fn write(&self, job: JobIndex, key: Key, content: Content, answered: bool) {
+        let _ = self.tasks.send(Task::Write(job, key, content, answered));
     }
 }
 
@@ -71,9 +71,9 @@ impl Worker {
             // A panic of another worker leaves the queue as it was.
             let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let done = match task {
-                Ok(Task::Read(job, prompt, planned)) => Back::Ready(job, self.request(prompt, planned)),
-                Ok(Task::Write(job, prompt, content, answered)) => {
-                    let written = target::write(&self.outputs, prompt, &content, answered);
+                Ok(Task::Read(job, key, planned)) => Back::Ready(job, self.request(&key, planned)),
+                Ok(Task::Write(job, key, content, answered)) => {
+                    let written = target::write(&self.outputs, &key, &content, answered);
                     let written =
                         written.map_err(|error| Unwritten { why: error.to_string(), alone: error.is_alone() });
                     Back::Input(Input::Written(job, content, written))
@@ -86,12 +86,12 @@ impl Worker {
         }
     }
 
-    fn request(&self, prompt: PromptId, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
-        let text = self.prompts.read(prompt).map_err(|error| fault(&error))?;
+    fn request(&self, key: &Key, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
+        let text = self.prompts.read(key).map_err(|error| fault(&error))?;
         if self.fingerprinter.of(&text) != planned {
             let message = format!(
                 "{} was changed while the run went on; run again to send it as it is now",
-                self.prompts.file_name(prompt)
+                self.prompts.file_name(key)
             );
             return Err(Doom { class: Class::Changed, message });
         }

@@ -116,11 +116,11 @@ pub async fn drive(
                     Action::Finish(finished) => keeper.finish(finished),
                     Action::Send(job) => {
                         let planned = &machine.jobs()[job as usize];
-                        disk.read(job, planned.prompt, planned.fingerprint);
+                        disk.read(job, planned.key.clone(), planned.fingerprint);
                     }
                     Action::Write(job, content) => {
                         let written = &machine.jobs()[job as usize];
-                        disk.write(job, written.prompt, content, written.place.answered);
+                        disk.write(job, written.key.clone(), content, written.place.answered);
                     }
                     Action::Learn(limits) => keeper.learn(limits),
                     Action::WakeAt(at) => wake = Some(at),
@@ -145,14 +145,14 @@ pub async fn drive(
                 Back::Ready(job, Ok(body)) => {
                     let (client, api) = (client.clone(), template.api);
                     let input_tokens = machine.jobs()[job as usize].input_tokens;
-                    let (secrets, prompt) = (Arc::clone(&secrets), machine.jobs()[job as usize].prompt);
+                    let (secrets, key) = (Arc::clone(&secrets), machine.jobs()[job as usize].key.clone());
                     let task = requests.spawn(async move {
                         let heard = client.ask(body).await;
                         let wall = clock.now().wall;
                         let verdict = classify(api, heard.as_ref(), wall);
                         let hints = heard.as_ref().map(|reply| hints::of_reply(reply, wall)).unwrap_or_default();
                         let status = heard.as_ref().map_or(0, |reply| reply.status);
-                        tracing::debug!(%prompt, status, "heard");
+                        tracing::debug!(%key, status, "heard");
                         let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text) };
                         (job, tidied(verdict, most_tokens, count, &secrets), hints)
                     });

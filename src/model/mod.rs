@@ -10,6 +10,7 @@ mod doom;
 mod ending;
 mod fingerprint;
 mod finish;
+mod key;
 mod known;
 mod limits;
 mod policy;
@@ -26,6 +27,7 @@ pub use doom::Doom;
 pub use ending::{Ending, RunStop};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use finish::{FinishReason, Oddity};
+pub use key::Key;
 pub use known::{Before, Known, Status};
 pub(crate) use limits::guard;
 pub use limits::{LimitName, Limits, TooLarge, WHOLE_PPM};
@@ -36,28 +38,6 @@ pub use work::{Ordinal, Portion, Supply};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-
-/// The number `N` of `N_prompt.txt`: what a prompt is called in every message, file and table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PromptId(pub u64);
-
-impl PromptId {
-    /// The largest: the journal's numbers have a sign.
-    pub const MOST: Self = Self(i64::MAX.unsigned_abs());
-
-    /// The id of this number; `None` where it is too large.
-    #[must_use]
-    pub fn new(number: u64) -> Option<Self> {
-        (number <= Self::MOST.0).then_some(Self(number))
-    }
-}
-
-impl fmt::Display for PromptId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The endpoint that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

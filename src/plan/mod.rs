@@ -7,7 +7,7 @@ pub mod survey;
 use std::cmp::Reverse;
 
 use crate::model::text::count;
-use crate::model::{Doom, Fingerprint, LimitName, Limits, PromptId, TooLarge};
+use crate::model::{Doom, Fingerprint, Key, LimitName, Limits, TooLarge};
 use crate::run::{Job, Place};
 use crate::source::priority::Priorities;
 use standing::{Standing, Why};
@@ -16,7 +16,7 @@ use standing::{Standing, Why};
 #[derive(Clone, Debug)]
 pub struct Surveyed {
     /// Which.
-    pub prompt: PromptId,
+    pub key: Key,
     /// What stands at its output's place.
     pub place: Place,
     /// What it would send, or why its file cannot be used.
@@ -46,7 +46,7 @@ pub struct Plan {
     /// Prompts that have their answer.
     pub up_to_date: usize,
     /// Of those, the ones whose answer the journal did not know.
-    pub adopted: Vec<(PromptId, Fingerprint, u64)>,
+    pub adopted: Vec<(Key, Fingerprint, u64)>,
     /// Of those, the ones whose paid answer a rehearsal leaves alone.
     pub protected: usize,
     /// Input tokens of the jobs that can be sent.
@@ -88,16 +88,16 @@ impl Plan {
     /// Plans the prompts: those of a higher priority first, and within one in the order given. Their order is the queue's, and batches follow it.
     pub fn new(mut surveyed: Vec<Surveyed>, rules: &PlanRules) -> Result<Self, OverBatch> {
         if !rules.priorities.is_empty() {
-            surveyed.sort_by_cached_key(|surveyed| Reverse(rules.priorities.of(surveyed.prompt)));
+            surveyed.sort_by_cached_key(|surveyed| Reverse(rules.priorities.of(&surveyed.key)));
         }
         let mut plan = Self::default();
-        for Surveyed { prompt, place, request } in surveyed {
+        for Surveyed { key, place, request } in surveyed {
             let request = match request {
                 Ok(request) => request,
                 Err(fault) => {
                     let doomed = Some(Box::new(fault));
                     let (fingerprint, input_tokens, batch) = (Fingerprint([0; 16]), 0, 0);
-                    plan.job(Job { prompt, fingerprint, input_tokens, batch, doomed, place }, Why::New);
+                    plan.job(Job { key, fingerprint, input_tokens, batch, doomed, place }, Why::New);
                     continue;
                 }
             };
@@ -105,7 +105,7 @@ impl Plan {
                 Standing::UpToDate => plan.up_to_date += 1,
                 Standing::Unknown => {
                     plan.up_to_date += 1;
-                    plan.adopted.push((prompt, request.fingerprint, request.output_bytes));
+                    plan.adopted.push((key, request.fingerprint, request.output_bytes));
                 }
                 Standing::Protected => {
                     plan.up_to_date += 1;
@@ -114,7 +114,7 @@ impl Plan {
                 Standing::Send(why) => {
                     let Surveyable { fingerprint, input_tokens, .. } = request;
                     let doomed = rules.never(input_tokens).map(|too_large| Box::new(Doom::too_large(&too_large)));
-                    plan.job(Job { prompt, fingerprint, input_tokens, batch: 0, doomed, place }, why);
+                    plan.job(Job { key, fingerprint, input_tokens, batch: 0, doomed, place }, why);
                 }
             }
         }
@@ -198,8 +198,8 @@ mod tests {
     }
 
     fn prompts(tokens: &[u64]) -> Vec<Surveyed> {
-        let prompt = |(index, &input_tokens): (usize, &u64)| Surveyed {
-            prompt: PromptId(index as u64 + 1),
+        let key = |(index, &input_tokens): (usize, &u64)| Surveyed {
+            key: Key::from(index as u64 + 1),
             place: Place::default(),
             request: Ok(Surveyable {
                 fingerprint: Fingerprint([0; 16]),
@@ -208,7 +208,7 @@ mod tests {
                 output_bytes: 0,
             }),
         };
-        tokens.iter().enumerate().map(prompt).collect()
+        tokens.iter().enumerate().map(key).collect()
     }
 
     #[test]
@@ -240,8 +240,8 @@ mod tests {
         let mut rules = rules(100, true);
         rules.priorities = "4=2;2,5=7;1=-1".parse().expect("priorities");
         let plan = Plan::new(prompts(&[60; 6]), &rules).expect("split");
-        let order: Vec<_> = plan.jobs.iter().map(|job| (job.prompt.0, job.batch)).collect();
-        assert_eq!(order, [(2, 0), (5, 1), (4, 2), (3, 3), (6, 4), (1, 5)]);
+        let order: Vec<_> = plan.jobs.iter().map(|job| (job.key.as_str(), job.batch)).collect();
+        assert_eq!(order, [("2", 0), ("5", 1), ("4", 2), ("3", 3), ("6", 4), ("1", 5)]);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use std::thread;
 use super::standing::{Evidence, Standing, standing};
 use super::{Surveyable, Surveyed};
 use crate::count::RequestCounter;
-use crate::model::{Before, Class, Doom, Fingerprint, Fingerprinter, Known, PromptId, RequestTemplate, Status};
+use crate::model::{Before, Class, Doom, Fingerprint, Fingerprinter, Key, Known, RequestTemplate, Status};
 use crate::run::Place;
 use crate::source::folder::{Folder, ReadError};
 use crate::source::prompt::is_blank;
@@ -28,13 +28,13 @@ pub struct Survey<'a> {
     /// What every request has.
     pub template: &'a RequestTemplate,
     /// What the journal knows.
-    pub known: &'a HashMap<PromptId, Known>,
+    pub known: &'a HashMap<Key, Known>,
     /// Requests that were in flight when a run died, and whose fate is not known.
-    pub lost: &'a HashSet<(PromptId, Fingerprint)>,
+    pub lost: &'a HashSet<(Key, Fingerprint)>,
     /// The lengths of the outputs on disk.
-    pub on_disk: &'a HashMap<PromptId, u64>,
+    pub on_disk: &'a HashMap<Key, u64>,
     /// Why an output cannot be written in its place.
-    pub blocked: &'a HashMap<PromptId, String>,
+    pub blocked: &'a HashMap<Key, String>,
     /// Whether all are sent again.
     pub force: bool,
     /// Whether the stand-in answers.
@@ -42,9 +42,9 @@ pub struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    /// Surveys the prompts `ids`. Those without text are left out.
+    /// Surveys the prompts `numbers`. Those without text are left out.
     #[must_use]
-    pub fn run(&self, ids: &[PromptId]) -> Vec<Surveyed> {
+    pub fn run(&self, numbers: &[u64]) -> Vec<Surveyed> {
         let fingerprinter = Fingerprinter::new(self.template, self.rehearsal);
         // Its tables are loaded only if a prompt is to be sent.
         let counter = OnceLock::new();
@@ -53,15 +53,16 @@ impl Survey<'_> {
             let mut found = Vec::new();
             loop {
                 let start = next.fetch_add(CHUNK, Ordering::Relaxed);
-                let Some(chunk) = ids.get(start..).filter(|rest| !rest.is_empty()) else { return found };
-                for (offset, &id) in chunk.iter().take(CHUNK).enumerate() {
-                    if let Some(surveyed) = self.one(id, &fingerprinter, &counter) {
+                let Some(chunk) = numbers.get(start..).filter(|rest| !rest.is_empty()) else { return found };
+                for (offset, &number) in chunk.iter().take(CHUNK).enumerate() {
+                    if let Some(surveyed) = self.one(Key::from(number), &fingerprinter, &counter) {
                         found.push((start + offset, surveyed));
                     }
                 }
             }
         };
-        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(ids.len().div_ceil(CHUNK));
+        let threads =
+            thread::available_parallelism().map_or(1, std::num::NonZero::get).min(numbers.len().div_ceil(CHUNK));
         let mut found = thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut found = work();
@@ -77,59 +78,54 @@ impl Survey<'_> {
         found.into_iter().map(|(_, surveyed)| surveyed).collect()
     }
 
-    fn one(
-        &self,
-        prompt: PromptId,
-        fingerprinter: &Fingerprinter,
-        counter: &OnceLock<RequestCounter>,
-    ) -> Option<Surveyed> {
-        let output = self.on_disk.get(&prompt).copied();
-        let known = self.known.get(&prompt);
-        let stands = output.map(|bytes| self.form(prompt, bytes, known));
+    fn one(&self, key: Key, fingerprinter: &Fingerprinter, counter: &OnceLock<RequestCounter>) -> Option<Surveyed> {
+        let output = self.on_disk.get(&key).copied();
+        let known = self.known.get(&key);
+        let stands = output.map(|bytes| self.form(&key, bytes, known));
         let answered = stands == Some(Form::Answer) && known.is_some_and(|known| known.status == Status::Done);
-        let text = match self.prompts.read(prompt) {
+        let text = match self.prompts.read(&key) {
             Ok(text) if is_blank(&text) => return None,
             Ok(text) => text,
             Err(error) => {
                 let place = Place { before: Before::Unknown, answered };
-                return Some(Surveyed { prompt, place, request: Err(fault(&error)) });
+                return Some(Surveyed { key, place, request: Err(fault(&error)) });
             }
         };
-        if let Some(message) = self.blocked.get(&prompt) {
+        if let Some(message) = self.blocked.get(&key) {
             let doom = Doom { class: Class::OutputBlocked, message: message.clone() };
-            return Some(Surveyed { prompt, place: Place::default(), request: Err(doom) });
+            return Some(Surveyed { key, place: Place::default(), request: Err(doom) });
         }
         let fingerprint = fingerprinter.of(&text);
-        let lost = self.lost.contains(&(prompt, fingerprint));
+        let lost = self.lost.contains(&(key.clone(), fingerprint));
         let evidence = Evidence { known, lost, stands, fingerprint };
         let standing = standing(evidence, self.force, self.rehearsal);
         let (input_tokens, before) = match standing {
             Standing::Send(_) => {
                 let tokens = counter.get_or_init(|| RequestCounter::new(self.template)).input_tokens(&text);
-                (tokens, self.before(prompt, output))
+                (tokens, self.before(&key, output))
             }
             _ => (0, Before::Unknown),
         };
         let place = Place { before, answered };
         let output_bytes = output.unwrap_or(0);
-        Some(Surveyed { prompt, place, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
+        Some(Surveyed { key, place, request: Ok(Surveyable { fingerprint, standing, input_tokens, output_bytes }) })
     }
 
     /// What an output on disk is. An answer that the journal knows is not read, unless there is a doubt that it still stands there.
-    fn form(&self, prompt: PromptId, bytes: u64, known: Option<&Known>) -> Form {
+    fn form(&self, key: &Key, bytes: u64, known: Option<&Known>) -> Form {
         if let Some(known) = known.filter(|known| known.status == Status::Done && known.bytes == bytes) {
-            let stands = |output| on_disk::content(self.outputs, prompt).is_ok_and(|content| content == output);
+            let stands = |output| on_disk::content(self.outputs, key).is_ok_and(|content| content == output);
             if !known.unsettled || known.output.is_some_and(stands) {
                 return Form::Answer;
             }
         }
         // What cannot be read may be an answer.
-        on_disk::form(self.outputs, prompt).unwrap_or(Form::Answer)
+        on_disk::form(self.outputs, key).unwrap_or(Form::Answer)
     }
 
     /// What stands where an answer is to be.
-    fn before(&self, prompt: PromptId, output: Option<u64>) -> Before {
-        match output.map(|_| on_disk::content(self.outputs, prompt)) {
+    fn before(&self, key: &Key, output: Option<u64>) -> Before {
+        match output.map(|_| on_disk::content(self.outputs, key)) {
             None => Before::Nothing,
             Some(Ok(content)) => Before::Output(content),
             Some(Err(_)) => Before::Unknown,

@@ -1,6 +1,6 @@
 //! The journal's entries: what a prompt's row says, and which step may follow which.
 
-use crate::model::{Before, ContentId, Fingerprint, Known, PromptId, Status, Usage};
+use crate::model::{Before, ContentId, Fingerprint, Key, Known, Status, Usage};
 
 /// What happens to an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct LostRequest {
     /// The run that sent it.
     pub run: i64,
     /// Its prompt.
-    pub prompt: PromptId,
+    pub key: Key,
     /// What was sent.
     pub fingerprint: Fingerprint,
     /// Input tokens, counted.

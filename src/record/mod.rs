@@ -16,13 +16,13 @@ pub use usage_file::{FaceFound, NotedFace, UsageFileError, ledger_of_face};
 
 use crate::admit::ledger::{Amount, Used, Wait};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, PromptId, TooLarge, Usage};
+use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, Key, TooLarge, Usage};
 
 /// One request that wants to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Its prompt.
-    pub prompt: PromptId,
+    pub key: Key,
     /// What would be sent.
     pub fingerprint: Fingerprint,
     /// Which attempt this is, from 1; attempts that were throttled count here too.
@@ -98,7 +98,7 @@ pub struct Settlement {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finished {
     /// Its prompt.
-    pub prompt: PromptId,
+    pub key: Key,
     /// What would have been sent.
     pub fingerprint: Fingerprint,
     /// What becomes of its reservation; `None` for a prompt that was never sent.

@@ -7,7 +7,7 @@ use super::summary::Summary;
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Mono;
 use crate::model::text::json_line;
-use crate::model::{Cause, Class, FinishReason, LimitName, Oddity, PromptId, Signal, Usage};
+use crate::model::{Cause, Class, FinishReason, Key, LimitName, Oddity, Signal, Usage};
 
 /// One thing that has happened. In `--json` it is one line, `{"event": "done", ...}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ pub enum Event {
     #[serde(skip_deserializing)]
     Done {
         /// Whose.
-        prompt: PromptId,
+        key: Key,
         /// Its tokens.
         #[serde(flatten)]
         usage: Usage,
@@ -76,14 +76,14 @@ pub enum Event {
     /// An answer came with something odd that was put right.
     Odd {
         /// Whose.
-        prompt: PromptId,
+        key: Key,
         /// What.
         what: Oddity,
     },
     /// A prompt failed for good.
     Failed {
         /// Which.
-        prompt: PromptId,
+        key: Key,
         /// The error class.
         class: Class,
         /// What happened.
@@ -92,7 +92,7 @@ pub enum Event {
     /// An attempt failed; another follows.
     Retrying {
         /// Whose.
-        prompt: PromptId,
+        key: Key,
         /// The error class.
         class: Class,
         /// What happened.
@@ -107,7 +107,8 @@ pub enum Event {
     /// The server asks for a pause; the whole run takes it.
     Throttled {
         /// Whose request was refused first.
-        prompt: PromptId,
+        #[serde(alias = "prompt")]
+        key: Key,
         /// The error class.
         class: Class,
         /// What the server says.
@@ -339,9 +340,9 @@ mod tests {
         };
         let waits = [WaitFor::Limit(LimitName::TokensPerDay), WaitFor::ServerLimit(limit.clone()), WaitFor::Server];
         let waits = waits.map(|wait_for| Event::Waiting { wait_for, seconds: 3.25, until: at });
-        let (prompt, class, message) = (PromptId(7), Class::RateLimited, "HTTP 429: \"slow\"".to_owned());
+        let (key, class, message) = (Key::from(7), Class::RateLimited, "HTTP 429: \"slow\"".to_owned());
         let others = [
-            Event::Throttled { prompt, class, message: message.clone(), seconds: 0.5 },
+            Event::Throttled { key, class, message: message.clone(), seconds: 0.5 },
             Event::LimitLearned { limit: limit.clone() },
             Event::RateCut { limit: limit.clone() },
             Event::NearlyUsed { limit, left: 3 },
@@ -363,7 +364,9 @@ mod tests {
             assert_eq!(Event::from_json(&line).map(|event| event.to_json()), Some(line));
         }
         assert!(Event::from_json(r#"{"event":"resumed","cause":"rain"}"#).is_none());
-        let unknown = r#"{"event":"throttled","prompt":1,"class":"rain","message":"","seconds":1.0}"#;
+        let of_0_1_0 = r#"{"event":"throttled","prompt":7,"class":"rate_limited","message":"","seconds":1.0}"#;
+        assert!(matches!(Event::from_json(of_0_1_0), Some(Event::Throttled { key, .. }) if key == Key::from(7)));
+        let unknown = r#"{"event":"throttled","key":1,"class":"rain","message":"","seconds":1.0}"#;
         assert!(Event::from_json(unknown).is_none());
     }
 }

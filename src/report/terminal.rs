@@ -218,7 +218,7 @@ fn binding(
 mod tests {
     use super::*;
     use crate::admit::hint::{Source, Unit};
-    use crate::model::{Class, LimitName, PromptId};
+    use crate::model::{Class, Key, LimitName};
 
     fn wall() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")
@@ -281,10 +281,10 @@ mod tests {
         assert!(!told(&Event::Resumed { cause: Cause::Quota }));
         assert!(!told(&paused(Cause::Quota)));
 
-        let (prompt, message) = (PromptId(1), String::new());
+        let (key, message) = (Key::from(1), String::new());
         let waiting = |seconds| Event::Waiting { wait_for: WaitFor::Server, seconds, until: wall() };
         assert!(!told(&waiting(1.0)));
-        assert!(!told(&Event::Throttled { prompt, class: Class::RateLimited, message, seconds: 5.0 }));
+        assert!(!told(&Event::Throttled { key, class: Class::RateLimited, message, seconds: 5.0 }));
         assert!(told(&waiting(4.9)) && !told(&waiting(30.0)));
 
         let sizes = [100.0, 95.0, 109.0, 80.0, 100.0];

@@ -49,20 +49,16 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
             (Verbosity::Normal, format!("batch {batch} of {batches}: {prompts}, {tokens} input tokens"))
         }
-        Event::Done { prompt, usage, finish } => {
+        Event::Done { key, usage, finish } => {
             let mark = if *finish == FinishReason::Complete { String::new() } else { format!(", {finish}") };
-            let line =
-                format!("prompt {prompt}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens);
+            let line = format!("prompt {key}: answered, {} + {} tokens{mark}", usage.input_tokens, usage.output_tokens);
             (Verbosity::Verbose, line)
         }
-        Event::Odd { prompt, what } => (Verbosity::Verbose, format!("prompt {prompt}: {}", odd(*what))),
-        Event::Failed { prompt, class, message } => {
-            (Verbosity::Quiet, format!("prompt {prompt} failed: {class}: {message}"))
-        }
-        Event::Retrying { prompt, class, message, attempt, attempts, seconds } => {
+        Event::Odd { key, what } => (Verbosity::Verbose, format!("prompt {key}: {}", odd(*what))),
+        Event::Failed { key, class, message } => (Verbosity::Quiet, format!("prompt {key} failed: {class}: {message}")),
+        Event::Retrying { key, class, message, attempt, attempts, seconds } => {
             let (message, pause) = (unstopped(message), seconds_span(*seconds));
-            let line =
-                format!("prompt {prompt}: {class}: {message}; attempt {attempt} of {attempts}, again in {pause}");
+            let line = format!("prompt {key}: {class}: {message}; attempt {attempt} of {attempts}, again in {pause}");
             (Verbosity::Verbose, line)
         }
         Event::Throttled { class, message, seconds, .. } => {
@@ -276,7 +272,7 @@ fn clock_time(at: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
     use crate::admit::hint::Source;
-    use crate::model::{Class, PromptId};
+    use crate::model::{Class, Key};
 
     fn now() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")
@@ -329,8 +325,8 @@ mod tests {
     fn short_waits_and_limits_that_change_nothing_are_not_worth_a_line() {
         for (seconds, from) in [(0.02, Verbosity::Verbose), (1.9, Verbosity::Verbose), (2.0, Verbosity::Normal)] {
             assert_eq!(told(&Event::Waiting { wait_for: WaitFor::Server, seconds, until: now() }).0, from);
-            let (prompt, message) = (PromptId(1), "Slow down.".to_owned());
-            let (told, line) = told(&Event::Throttled { prompt, class: Class::RateLimited, message, seconds });
+            let (key, message) = (Key::from(1), "Slow down.".to_owned());
+            let (told, line) = told(&Event::Throttled { key, class: Class::RateLimited, message, seconds });
             assert_eq!(told, from);
             assert!(line.ends_with("(rate_limited: Slow down)"), "{line}");
         }

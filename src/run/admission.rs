@@ -176,7 +176,8 @@ impl Machine {
 
     /// `alone` where nothing is in flight whose answer could give some of its tokens back.
     fn claim(&self, index: JobIndex, alone: bool) -> Claim {
-        let Job { prompt, fingerprint, input_tokens, place: Place { before, .. }, .. } = self.jobs[index as usize];
+        let Job { key, fingerprint, input_tokens, place: Place { before, .. }, .. } = &self.jobs[index as usize];
+        let (key, fingerprint, input_tokens, before) = (key.clone(), *fingerprint, *input_tokens, *before);
         let (limits, estimate) = (&self.rules.limits, &self.estimate);
         let (tokens, least) = match self.rules.max_output_tokens {
             Some(most) => (input_tokens.saturating_add(most), u64::MAX),
@@ -186,7 +187,7 @@ impl Machine {
             None => (estimate.reservation(input_tokens, limits), u64::MAX),
         };
         let attempt = self.tries.get(&index).map_or(0, |tries| tries.begun) + 1;
-        Claim { prompt, fingerprint, attempt, input_tokens, tokens, least: least.min(tokens), before }
+        Claim { key, fingerprint, attempt, input_tokens, tokens, least: least.min(tokens), before }
     }
 
     pub(super) fn begun(&mut self, now: &Now, begun: Begun, actions: &mut Vec<Action>) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::machine::{Active, End, Machine, Recorded};
 use super::{Action, Job, JobIndex, NotRecorded, Unwritten, answer_is_kept};
 use crate::clock::{Mono, Now};
-use crate::model::{Class, Content, ContentId, Ending, PromptId, Usage};
+use crate::model::{Class, Content, ContentId, Ending, Key, Usage};
 use crate::record::{Ended, Finished, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
 
@@ -76,8 +76,9 @@ impl Machine {
     }
 
     pub(super) fn record(&mut self, job: JobIndex, settled: Option<Settlement>, ended: Ended, recorded: Recorded) {
-        let Job { prompt, fingerprint, .. } = self.jobs[job as usize];
-        self.finished.push((Finished { prompt, fingerprint, settled, ended }, recorded));
+        let Job { key, fingerprint, .. } = &self.jobs[job as usize];
+        let (key, fingerprint) = (key.clone(), *fingerprint);
+        self.finished.push((Finished { key, fingerprint, settled, ended }, recorded));
     }
 
     /// Takes what has ended to the store: all at once, and one after the other.
@@ -128,15 +129,15 @@ impl Machine {
             match recorded {
                 Recorded::Done { job, usage, finish, .. } => {
                     self.tally.answered(usage, finish);
-                    let prompt = self.end(job);
-                    actions.push(Action::Say(Event::Done { prompt, usage, finish }));
+                    let key = self.end(job);
+                    actions.push(Action::Say(Event::Done { key, usage, finish }));
                 }
                 Recorded::Failed { job, usage, failed: (class, message), unwritten } => {
                     self.tally.failed(usage);
-                    let prompt = self.end(job);
+                    let key = self.end(job);
                     // It is what this failure says.
                     let is_told = class == Class::OutputBlocked;
-                    actions.push(Action::Say(Event::Failed { prompt, class, message }));
+                    actions.push(Action::Say(Event::Failed { key, class, message }));
                     match unwritten {
                         None => {}
                         Some(Unwritten { alone: true, .. }) if is_told => {}
@@ -155,8 +156,8 @@ impl Machine {
                 Recorded::Kept { job, usage, why: Unwritten { why, alone: true } } => {
                     self.tally.kept(usage);
                     self.tally.failed(Usage::default());
-                    let (prompt, class) = (self.end(job), Class::OutputBlocked);
-                    actions.push(Action::Say(Event::Failed { prompt, class, message: answer_is_kept(&why) }));
+                    let (key, class) = (self.end(job), Class::OutputBlocked);
+                    actions.push(Action::Say(Event::Failed { key, class, message: answer_is_kept(&why) }));
                 }
                 Recorded::Again(job, at) => self.delayed.push(Reverse((at, job))),
             }
@@ -176,14 +177,14 @@ impl Machine {
     }
 
     /// Counts a job as ended.
-    fn end(&mut self, index: JobIndex) -> PromptId {
+    fn end(&mut self, index: JobIndex) -> Key {
         let job = &self.jobs[index as usize];
         self.tries.remove(&index);
         self.open -= 1;
         if job.doomed.is_none() {
             self.open_in_batch[job.batch as usize] -= 1;
         }
-        job.prompt
+        job.key.clone()
     }
 
     /// What was to be recorded is held, and nothing is forgotten.

@@ -9,7 +9,7 @@ use super::{Action, Concurrency, Input, Job, Machine, OutputEstimate, Place, Rul
 use crate::admit::ledger::Ledger;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
-use crate::model::{ContentId, Fingerprint, FinishReason, Limits, OnDayLimit, OnQuota, PromptId, Usage};
+use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Usage};
 use crate::record::Store;
 use crate::record::memory::MemoryStore;
 use crate::report::event::Event;
@@ -27,7 +27,7 @@ fn at(mono: Mono) -> Now {
 /// Prompts of so many input tokens each.
 fn jobs(sizes: &[u64]) -> Vec<Job> {
     let job = |(index, &input_tokens): (usize, &u64)| Job {
-        prompt: PromptId(index as u64 + 1),
+        key: Key::from(index as u64 + 1),
         fingerprint: Fingerprint([0; 16]),
         input_tokens,
         batch: 0,

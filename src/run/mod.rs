@@ -34,9 +34,7 @@ use std::time::Duration;
 
 use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::clock::Mono;
-use crate::model::{
-    Before, Content, ContentId, Doom, Ending, Fingerprint, Limits, OnDayLimit, OnQuota, PromptId, Signal,
-};
+use crate::model::{Before, Content, ContentId, Doom, Ending, Fingerprint, Key, Limits, OnDayLimit, OnQuota, Signal};
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::send::classify::Verdict;
@@ -48,7 +46,7 @@ pub type JobIndex = u32;
 #[derive(Clone, Debug)]
 pub struct Job {
     /// Its prompt.
-    pub prompt: PromptId,
+    pub key: Key,
     /// The request to send.
     pub fingerprint: Fingerprint,
     /// Input tokens, counted.

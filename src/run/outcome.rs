@@ -101,7 +101,7 @@ impl Machine {
                     self.soft_start.again(until);
                     if signal {
                         actions.push(Action::Say(Event::Throttled {
-                            prompt: self.jobs[job as usize].prompt,
+                            key: self.jobs[job as usize].key.clone(),
                             class: *class,
                             message: message.clone(),
                             seconds: now.mono.until(until).as_secs_f64(),
@@ -142,7 +142,7 @@ impl Machine {
         let Answer { text, usage, finish, odd } = answer;
         for what in odd {
             self.tally.odd(what);
-            actions.push(Action::Say(Event::Odd { prompt: self.jobs[job as usize].prompt, what }));
+            actions.push(Action::Say(Event::Odd { key: self.jobs[job as usize].key.clone(), what }));
         }
         // Where nothing was reported or counted, what was reserved is the safe number.
         let input_tokens = self.jobs[job as usize].input_tokens;
@@ -270,7 +270,7 @@ impl Machine {
         let pause = backoff(failed.max(1), wait, self.random.f64());
         self.tally.retried += 1;
         actions.push(Action::Say(Event::Retrying {
-            prompt: self.jobs[job as usize].prompt,
+            key: self.jobs[job as usize].key.clone(),
             class,
             message: failure.message,
             attempt: failed,

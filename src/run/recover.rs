@@ -4,7 +4,7 @@
 //! answer, whatever the time of the file's last change. Where the journal does not say what stood there (its format was 2, or the file could not be
 //! read), nothing is taken for the answer: an old answer under a new prompt is found by nobody, and a request sent again costs no more than it did.
 
-use crate::model::{Before, ContentId, PromptId};
+use crate::model::{Before, ContentId, Key};
 use crate::record::entry::LostRequest;
 
 /// What stands at the place of a lost request's output now.
@@ -26,10 +26,10 @@ pub struct Recovery {
 }
 
 /// Sorts the requests that were in flight; `stands` says what is at the place of a prompt's output, `None` for nothing or an empty file.
-pub fn recover(lost: Vec<LostRequest>, mut stands: impl FnMut(PromptId) -> Option<Stands>) -> Recovery {
+pub fn recover(lost: Vec<LostRequest>, mut stands: impl FnMut(&Key) -> Option<Stands>) -> Recovery {
     let mut recovery = Recovery::default();
     for request in lost {
-        match stands(request.prompt).filter(|stands| answers(&request, stands)) {
+        match stands(&request.key).filter(|stands| answers(&request, stands)) {
             Some(Stands { content, .. }) => recovery.answered.push((request, content)),
             None => recovery.unknown.push(request),
         }
@@ -51,10 +51,10 @@ mod tests {
     use super::*;
     use crate::model::Fingerprint;
 
-    fn lost(prompt: u64, before: Before, earlier: &[&str]) -> LostRequest {
+    fn lost(key: u64, before: Before, earlier: &[&str]) -> LostRequest {
         LostRequest {
             run: 3,
-            prompt: PromptId(prompt),
+            key: Key::from(key),
             fingerprint: Fingerprint([1; 16]),
             input_tokens: 1,
             reserved_tokens: 2,
@@ -102,14 +102,14 @@ mod tests {
 
     #[test]
     fn each_request_is_judged_by_its_own_place() {
-        let requests = [1, 2, 3].map(|prompt| lost(prompt, Before::Nothing, &[])).to_vec();
-        let stands = |PromptId(prompt)| {
-            let content = ContentId::of(prompt.to_string().as_bytes());
-            (prompt != 2).then_some(Stands { content, failure: false })
+        let requests = [1, 2, 3].map(|key| lost(key, Before::Nothing, &[])).to_vec();
+        let stands = |key: &Key| {
+            let content = ContentId::of(key.as_str().as_bytes());
+            (key.as_str() != "2").then_some(Stands { content, failure: false })
         };
         let Recovery { answered, unknown } = recover(requests, stands);
-        let answered: Vec<_> = answered.iter().map(|(request, content)| (request.prompt.0, *content)).collect();
-        assert_eq!(answered, [(1, ContentId::of(b"1")), (3, ContentId::of(b"3"))]);
-        assert_eq!(unknown.iter().map(|request| request.prompt.0).collect::<Vec<_>>(), [2]);
+        let answered: Vec<_> = answered.iter().map(|(request, content)| (request.key.as_str(), *content)).collect();
+        assert_eq!(answered, [("1", ContentId::of(b"1")), ("3", ContentId::of(b"3"))]);
+        assert_eq!(unknown.iter().map(|request| request.key.as_str()).collect::<Vec<_>>(), ["2"]);
     }
 }

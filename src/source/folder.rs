@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::prompt::{self, NotText};
-use crate::model::PromptId;
+use crate::model::Key;
 use crate::regular::{self, Unread};
 
 /// The most bytes of a prompt: far more than any model's context window holds.
@@ -15,7 +15,7 @@ const MOST: u64 = 256_000_000;
 pub struct Folder {
     path: PathBuf,
     /// The names that are not the plain ones: `007_prompt.txt`.
-    others: HashMap<PromptId, String>,
+    others: HashMap<Key, String>,
 }
 
 /// A prompt's file cannot be used.
@@ -47,8 +47,8 @@ impl Folder {
     }
 
     /// Takes in the name of a prompt's file; where another one is known that is not plain, that is returned.
-    pub(super) fn name(&mut self, id: PromptId, name: &str) -> Option<String> {
-        if name == prompt::file_name(id) { None } else { self.others.insert(id, name.to_owned()) }
+    pub(super) fn name(&mut self, key: &Key, name: &str) -> Option<String> {
+        if name == prompt::file_name(key) { None } else { self.others.insert(key.clone(), name.to_owned()) }
     }
 
     /// The folder.
@@ -59,13 +59,13 @@ impl Folder {
 
     /// The name of a prompt's file.
     #[must_use]
-    pub fn file_name(&self, id: PromptId) -> String {
-        self.others.get(&id).cloned().unwrap_or_else(|| prompt::file_name(id))
+    pub fn file_name(&self, key: &Key) -> String {
+        self.others.get(key).cloned().unwrap_or_else(|| prompt::file_name(key))
     }
 
     /// Reads the text of one prompt.
-    pub fn read(&self, id: PromptId) -> Result<String, ReadError> {
-        let path = self.path.join(self.file_name(id));
+    pub fn read(&self, key: &Key) -> Result<String, ReadError> {
+        let path = self.path.join(self.file_name(key));
         match regular::read(&path, MOST) {
             Ok(bytes) => prompt::text(bytes).map_err(|source| ReadError::NotText { path, source }),
             Err(source) => Err(ReadError::Unreadable { path, source }),

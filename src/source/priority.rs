@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::prompt::within;
 use super::range::Range;
-use crate::model::PromptId;
+use crate::model::Key;
 
 /// Stands between two entries in text; a range has commas of its own.
 pub const SEPARATOR: &str = ";";
@@ -17,10 +18,11 @@ pub struct Priorities {
 }
 
 impl Priorities {
-    /// The priority of `id`.
+    /// The priority of the prompt `key`.
     #[must_use]
-    pub fn of(&self, id: PromptId) -> i32 {
-        self.entries.iter().rev().find(|(range, _)| range.contains(id)).map_or(0, |(_, priority)| *priority)
+    pub fn of(&self, key: &Key) -> i32 {
+        let Some(number) = within(key.as_str()) else { return 0 };
+        self.entries.iter().rev().find(|(range, _)| range.contains(number)).map_or(0, |(_, priority)| *priority)
     }
 
     /// Whether nothing is said of any prompt.
@@ -72,7 +74,7 @@ mod tests {
 
     fn of(text: &str, ids: &[u64]) -> Vec<i32> {
         let priorities: Priorities = text.parse().expect("good priorities");
-        ids.iter().map(|id| priorities.of(PromptId(*id))).collect()
+        ids.iter().map(|id| priorities.of(&Key::from(*id))).collect()
     }
 
     #[test]

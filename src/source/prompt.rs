@@ -1,13 +1,16 @@
 //! A prompt file's name and text.
 
-use crate::model::PromptId;
+use crate::model::Key;
+
+/// The largest number of a prompt.
+pub const MOST: u64 = i64::MAX.unsigned_abs();
 
 /// What a file's name in the prompts folder means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     /// A prompt: 7 of `7_prompt.txt`, and of `007_prompt.txt`.
-    Prompt(PromptId),
-    /// A prompt whose number is over [`PromptId::MOST`].
+    Prompt(u64),
+    /// A prompt whose number is over [`MOST`].
     TooLarge,
     /// Anything else.
     Other,
@@ -18,21 +21,25 @@ pub enum Name {
 pub fn name(file_name: &str) -> Name {
     let digits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(digits) = file_name.strip_suffix("_prompt.txt").filter(digits) else { return Name::Other };
-    digits.parse().ok().and_then(PromptId::new).map_or(Name::TooLarge, Name::Prompt)
+    within(digits).map_or(Name::TooLarge, Name::Prompt)
 }
 
 /// The prompt's name that is likely meant by another one: with the first number that stands in it, else the first of all.
 #[must_use]
 pub fn nearest_name(other: &str) -> String {
     let number = other.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
-    let id = number.and_then(|digits| PromptId::new(digits.parse().ok()?)).unwrap_or(PromptId(1));
-    file_name(id)
+    file_name(&Key::from(number.and_then(within).unwrap_or(1)))
+}
+
+/// The number of these digits; `None` where it is over [`MOST`].
+pub(super) fn within(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|number| *number <= MOST)
 }
 
 /// The plain name of a prompt's file.
 #[must_use]
-pub fn file_name(id: PromptId) -> String {
-    format!("{id}_prompt.txt")
+pub fn file_name(key: &Key) -> String {
+    format!("{key}_prompt.txt")
 }
 
 /// Why a file's bytes are no prompt.
@@ -73,11 +80,10 @@ mod tests {
 
     #[test]
     fn names_and_ids_go_both_ways() {
-        let prompt = |id| Name::Prompt(PromptId(id));
-        assert_eq!(name("7_prompt.txt"), prompt(7));
-        assert_eq!(name("007_prompt.txt"), prompt(7));
-        assert_eq!(name(&file_name(PromptId(50_000))), prompt(50_000));
-        assert_eq!(name("0000000000000000000000009223372036854775807_prompt.txt"), Name::Prompt(PromptId::MOST));
+        assert_eq!(name("7_prompt.txt"), Name::Prompt(7));
+        assert_eq!(name("007_prompt.txt"), Name::Prompt(7));
+        assert_eq!(name(&file_name(&Key::from(50_000))), Name::Prompt(50_000));
+        assert_eq!(name("0000000000000000000000009223372036854775807_prompt.txt"), Name::Prompt(MOST));
         for large in
             ["9223372036854775808_prompt.txt", "18446744073709551615_prompt.txt", "99999999999999999999_prompt.txt"]
         {

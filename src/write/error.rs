@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::target::file_name;
 use crate::atomic::advice;
-use crate::model::PromptId;
+use crate::model::Key;
 
 /// An output cannot be written, or is not on the disk for good.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +44,15 @@ pub enum WriteError {
 
 impl WriteError {
     /// Of an output of `folder`.
-    pub(super) fn output(folder: &Path, prompt: PromptId, source: io::Error) -> Self {
-        let path = folder.join(file_name(prompt));
+    pub(super) fn output(folder: &Path, key: &Key, source: io::Error) -> Self {
+        let path = folder.join(file_name(key));
         Self::gone(folder, &source).unwrap_or(Self::Output { path, source })
     }
 
     /// Of the place of an output of `folder`, where `what` stands.
     #[must_use]
-    pub fn blocked(folder: &Path, prompt: PromptId, what: &'static str) -> Self {
-        Self::Blocked { path: folder.join(file_name(prompt)), what }
+    pub fn blocked(folder: &Path, key: &Key, what: &'static str) -> Self {
+        Self::Blocked { path: folder.join(file_name(key)), what }
     }
 
     /// Whether only this one output cannot be written.
@@ -81,14 +81,14 @@ mod tests {
     fn it_says_what_to_do() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
-        let output = |kind: io::ErrorKind| WriteError::output(path, PromptId(7), kind.into()).to_string();
+        let output = |kind: io::ErrorKind| WriteError::output(path, &Key::from(7), kind.into()).to_string();
         assert!(output(io::ErrorKind::StorageFull).contains("7_output.txt cannot be written"));
         assert!(output(io::ErrorKind::StorageFull).ends_with("free some space and run again"));
         assert!(output(io::ErrorKind::PermissionDenied).ends_with("make its folder writable and run again"));
         assert!(output(io::ErrorKind::NotFound).contains("7_output.txt cannot be written"));
         let gone = path.join("gone");
         for error in [
-            WriteError::output(&gone, PromptId(7), io::ErrorKind::NotFound.into()),
+            WriteError::output(&gone, &Key::from(7), io::ErrorKind::NotFound.into()),
             WriteError::flush(&gone, io::ErrorKind::NotFound.into()),
         ] {
             assert!(error.to_string().contains("is gone"), "{error}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::target::{OutputsError, file_name, id_of, unusable};
 use crate::model::text::one_line;
-use crate::model::{Class, ContentHash, ContentId, PromptId, STANDIN_MARK};
+use crate::model::{Class, ContentHash, ContentId, Key, STANDIN_MARK};
 use crate::regular;
 
 /// How the output of a failed prompt starts.
@@ -21,9 +21,9 @@ const LONGEST_LINE: u64 = 64 * 1024;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// The lengths of the outputs that hold something.
-    pub outputs: HashMap<PromptId, u64>,
+    pub outputs: HashMap<Key, u64>,
     /// What keeps an output from its place.
-    pub blocked: HashMap<PromptId, &'static str>,
+    pub blocked: HashMap<Key, &'static str>,
 }
 
 /// Lists the outputs on disk; none where there is no folder.
@@ -94,8 +94,8 @@ pub fn failure_line(class: Class, message: &str) -> String {
 }
 
 /// What the output of a prompt is by its text. Most of a long one is not read.
-pub fn form(folder: &Path, id: PromptId) -> io::Result<Form> {
-    let mut file = File::open(folder.join(file_name(id)))?;
+pub fn form(folder: &Path, key: &Key) -> io::Result<Form> {
+    let mut file = File::open(folder.join(file_name(key)))?;
     let mut text = Vec::new();
     file.by_ref().take(START).read_to_end(&mut text)?;
     if text.starts_with(ERROR.as_bytes()) {
@@ -105,8 +105,8 @@ pub fn form(folder: &Path, id: PromptId) -> io::Result<Form> {
 }
 
 /// The content of a prompt's output, read to its end.
-pub fn content(folder: &Path, id: PromptId) -> io::Result<ContentId> {
-    let mut file = File::open(folder.join(file_name(id)))?;
+pub fn content(folder: &Path, key: &Key) -> io::Result<ContentId> {
+    let mut file = File::open(folder.join(file_name(key)))?;
     let (mut content, mut piece) = (ContentHash::default(), vec![0; 64 * 1024]);
     loop {
         match file.read(&mut piece) {
@@ -144,7 +144,7 @@ mod tests {
     fn a_form_is_read_from_the_file_and_a_content_to_its_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |id: u64, text: &str| {
-            fs::write(folder.path().join(file_name(PromptId(id))), text).expect("written");
+            fs::write(folder.path().join(file_name(&Key::from(id))), text).expect("written");
         };
         let long = "x".repeat(200_000);
         write(1, &failure_line(Class::Timeout, &long[..5_000]));
@@ -153,13 +153,13 @@ mod tests {
         write(4, "");
         write(6, &crate::standin::answer_of_length("gpt-4o-mini", "Hello", Some(1_000)));
         write(7, &format!("{long}{STANDIN_MARK}"));
-        let forms = [1, 2, 3, 4, 6, 7].map(|id| form(folder.path(), PromptId(id)).expect("read"));
+        let forms = [1, 2, 3, 4, 6, 7].map(|id| form(folder.path(), &Key::from(id)).expect("read"));
         let others = [Form::Answer, Form::Answer, Form::Answer, Form::Standin, Form::Answer];
         assert!(forms[0] == Form::Failure && forms[1..] == others, "{forms:?}");
-        assert_eq!(content(folder.path(), PromptId(3)).expect("read"), ContentId::of(long.as_bytes()));
-        assert!(form(folder.path(), PromptId(5)).is_err() && content(folder.path(), PromptId(5)).is_err());
+        assert_eq!(content(folder.path(), &Key::from(3)).expect("read"), ContentId::of(long.as_bytes()));
+        assert!(form(folder.path(), &Key::from(5)).is_err() && content(folder.path(), &Key::from(5)).is_err());
         let listed = list(folder.path()).expect("listed");
-        assert_eq!((listed.outputs.len(), listed.outputs[&PromptId(3)]), (5, 200_000));
+        assert_eq!((listed.outputs.len(), listed.outputs[&Key::from(3)]), (5, 200_000));
     }
 
     #[cfg(unix)]
@@ -167,7 +167,7 @@ mod tests {
     fn what_is_no_file_blocks_its_place() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().expect("a folder");
-        let path = |id: u64| folder.path().join(file_name(PromptId(id)));
+        let path = |id: u64| folder.path().join(file_name(&Key::from(id)));
         fs::create_dir(path(1)).expect("made");
         symlink(path(1), path(2)).expect("linked");
         symlink("/dev/null", path(3)).expect("linked");
@@ -176,9 +176,9 @@ mod tests {
         fs::write(path(6), "text").expect("written");
         symlink(path(6), path(7)).expect("linked");
         let listed = list(folder.path()).expect("listed");
-        assert_eq!(listed.outputs, HashMap::from([(PromptId(6), 4), (PromptId(7), 4)]));
+        assert_eq!(listed.outputs, HashMap::from([(Key::from(6), 4), (Key::from(7), 4)]));
         let blocked = [(1, "a folder"), (2, "a folder"), (3, "a device"), (5, "unreadable")];
-        assert_eq!(listed.blocked, blocked.into_iter().map(|(id, what)| (PromptId(id), what)).collect());
+        assert_eq!(listed.blocked, blocked.into_iter().map(|(id, what)| (Key::from(id), what)).collect());
         assert_eq!(list(&folder.path().join("no")).expect("none"), Listed::default());
     }
 

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use super::WriteError;
 use super::on_disk::{self, Form};
 use crate::atomic;
-use crate::model::{Content, ContentId, PromptId};
+use crate::model::{Content, ContentId, Key};
 
 /// The name of a prompt's output.
 #[must_use]
-pub fn file_name(id: PromptId) -> String {
-    format!("{id}_output.txt")
+pub fn file_name(key: &Key) -> String {
+    format!("{key}_output.txt")
 }
 
-pub(super) fn id_of(file_name: &str) -> Option<PromptId> {
+pub(super) fn id_of(file_name: &str) -> Option<Key> {
     let digits = file_name.strip_suffix("_output.txt")?;
-    let id = PromptId(digits.parse().ok()?);
-    (id.to_string() == digits).then_some(id)
+    let number: u64 = digits.parse().ok()?;
+    (number.to_string() == digits).then(|| Key::from(digits))
 }
 
 /// What an output holds: an answer byte for byte, or one line.
@@ -78,14 +78,14 @@ pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
 ///
 /// A failed prompt's line never replaces an answer: that is moved to `N_output.previous.txt` first. `answered` says that the journal knows what
 /// stands there as an answer; where it does not, the text has to say what it is.
-pub fn write(folder: &Path, id: PromptId, content: &Content, answered: bool) -> Result<ContentId, WriteError> {
-    let path = folder.join(file_name(id));
-    let failed = |source| WriteError::output(folder, id, source);
-    let stands = on_disk::occupant(&path).map_err(|what| WriteError::blocked(folder, id, what))?;
+pub fn write(folder: &Path, key: &Key, content: &Content, answered: bool) -> Result<ContentId, WriteError> {
+    let path = folder.join(file_name(key));
+    let failed = |source| WriteError::output(folder, key, source);
+    let stands = on_disk::occupant(&path).map_err(|what| WriteError::blocked(folder, key, what))?;
     // What cannot be read is kept.
-    let is_answer = || answered || on_disk::form(folder, id).unwrap_or(Form::Answer) != Form::Failure;
+    let is_answer = || answered || on_disk::form(folder, key).unwrap_or(Form::Answer) != Form::Failure;
     if matches!(content, Content::Error { .. }) && stands > 0 && is_answer() {
-        let previous = folder.join(format!("{id}_output.previous.txt"));
+        let previous = folder.join(format!("{key}_output.previous.txt"));
         if let Err(what) = on_disk::occupant(&previous) {
             return Err(WriteError::Blocked { path: previous, what });
         }
@@ -118,10 +118,10 @@ mod tests {
     fn an_answer_is_written_byte_for_byte_and_a_failure_in_one_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let text = "größe\n\n  no newline at the end";
-        let written = write(folder.path(), PromptId(7), &answer(text), false).expect("written");
+        let written = write(folder.path(), &Key::from(7), &answer(text), false).expect("written");
         assert_eq!(written, ContentId::of(text.as_bytes()));
         assert_eq!(fs::read_to_string(folder.path().join("7_output.txt")).expect("read"), text);
-        write(folder.path(), PromptId(8), &error(), false).expect("written");
+        write(folder.path(), &Key::from(8), &error(), false).expect("written");
         assert_eq!(
             fs::read_to_string(folder.path().join("8_output.txt")).expect("read"),
             "ERROR: too_large: shorten it\n"
@@ -135,9 +135,9 @@ mod tests {
         let line = "ERROR: too_large: shorten it\n";
         // The third is an answer because the journal says so.
         for (text, answered) in [("paid for", false), ("ERROR: paid for", false), (line, true)] {
-            write(folder.path(), PromptId(1), &answer(text), false).expect("written");
-            write(folder.path(), PromptId(1), &error(), answered).expect("written");
-            write(folder.path(), PromptId(1), &error(), false).expect("written");
+            write(folder.path(), &Key::from(1), &answer(text), false).expect("written");
+            write(folder.path(), &Key::from(1), &error(), answered).expect("written");
+            write(folder.path(), &Key::from(1), &error(), false).expect("written");
             assert_eq!((read("1_output.previous.txt").as_str(), read("1_output.txt").as_str()), (text, line));
         }
     }

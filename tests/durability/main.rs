@@ -36,7 +36,11 @@ impl Known {
         let is_sent = |prompt: &u64| text.contains(workspace.prompt(*prompt).trim());
         self.sent.extend((1..=PROMPTS).filter(is_sent));
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        self.done.extend(events.filter(|event| event["event"] == "done").filter_map(|event| event["prompt"].as_u64()));
+        self.done.extend(
+            events
+                .filter(|event| event["event"] == "done")
+                .filter_map(|event| event["key"].as_str()?.parse::<u64>().ok()),
+        );
     }
 }
 
@@ -82,7 +86,10 @@ fn a_power_cut_after_any_flush_loses_no_answer_and_forgets_no_request() {
         let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
         for prompt in &known.sent {
             let each = plan["each"].as_array().expect("prompts");
-            let why = each.iter().find(|each| each["prompt"].as_u64() == Some(*prompt)).map(|each| &each["why"]);
+            let why = each
+                .iter()
+                .find(|each| each["key"].as_str() == Some(prompt.to_string().as_str()))
+                .map(|each| &each["why"]);
             let is_known = match why {
                 // Its answer is kept.
                 None => true,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use promptmill::admit::ledger::Amount;
 use promptmill::clock::{Now, nanos};
-use promptmill::model::{Content, Ending, Limits, OnQuota, RunStop};
+use promptmill::model::{Content, Ending, Key, Limits, OnQuota, RunStop};
 use promptmill::record::{Claim, Refusal};
 use promptmill::report::event::{Event, WaitFor};
 use promptmill::report::summary::Tally;
@@ -14,6 +14,11 @@ use promptmill::run::Rules;
 use promptmill::send::classify::{Failure, Kind, Verdict};
 
 use super::server::right_answer;
+
+/// The number of a prompt, by which this side knows it.
+pub(super) fn number(key: &Key) -> u64 {
+    key.as_str().parse().expect("a number")
+}
 
 /// A wait that is longer than this must have been announced.
 const SILENT: u64 = 5_000_000_000;
@@ -190,10 +195,10 @@ impl Laws {
         self.demand(whole, "2 (never late)", || format!("{claim:?} gets {reserved} tokens at {now:?}"));
         let fits = self.fits(reserved, now.mono.0, now, false);
         self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
-        self.once(claim.prompt.0, now);
+        self.once(number(&claim.key), now);
         self.refused = None;
         let wall = now.wall;
-        let (prompt, at) = (claim.prompt.0, now.mono.0);
+        let (prompt, at) = (number(&claim.key), now.mono.0);
         self.requests.push(Request {
             prompt,
             at,
@@ -429,9 +434,9 @@ impl Laws {
                 self.pause = self.pause.max(now.mono.plus(Duration::from_secs_f64(*seconds)).0);
                 *seconds
             }
-            Event::Retrying { seconds, prompt, .. } => {
+            Event::Retrying { seconds, key, .. } => {
                 let until = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
-                let turn = self.turns.entry(prompt.0).or_default();
+                let turn = self.turns.entry(number(key)).or_default();
                 // A float of seconds is good to a microsecond.
                 let waits = until + 1_000 >= turn.not_before;
                 turn.not_before = turn.not_before.max(until.saturating_sub(1_000));

@@ -12,9 +12,7 @@ use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::model::{
-    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, PromptId, Signal, Status,
-};
+use promptmill::model::{Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Signal, Status};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
@@ -23,7 +21,7 @@ use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, Output
 use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
 
-use super::laws::{Laws, Waiting};
+use super::laws::{Laws, Waiting, number};
 use super::server::Server;
 use super::setting::{Case, Prompt, Setting, ZONES};
 
@@ -159,9 +157,9 @@ pub(crate) struct World {
     prompts: BTreeMap<u64, Prompt>,
     rules: Rules,
     store: MemoryStore,
-    outputs: BTreeMap<PromptId, Content>,
+    outputs: BTreeMap<Key, Content>,
     /// Prompts whose answer a later run found on disk, or wrote for an earlier one.
-    adopted: BTreeSet<PromptId>,
+    adopted: BTreeSet<Key>,
     server: Server,
     laws: Laws,
     machine: Option<Machine>,
@@ -175,7 +173,7 @@ pub(crate) struct World {
     open_in_batch: BTreeMap<u32, usize>,
     journalled: (usize, usize, usize),
     /// Prompts whose output could not be written last, for its own place was taken.
-    blocked: BTreeSet<PromptId>,
+    blocked: BTreeSet<Key>,
     /// Until when the store fails, and since when it was seen to.
     down_until: u64,
     down_since: Option<u64>,
@@ -433,7 +431,7 @@ impl World {
     }
 
     fn prompt_of(&self, job: JobIndex) -> u64 {
-        self.machine.as_ref().map_or(0, |machine| machine.jobs()[job as usize].prompt.0)
+        self.machine.as_ref().map_or(0, |machine| number(&machine.jobs()[job as usize].key))
     }
 
     fn feed(&mut self, input: Input) {
@@ -496,17 +494,17 @@ impl World {
     fn said(&mut self, now: &Now, event: &Event) {
         self.laws.said(now, event);
         match event {
-            Event::Done { prompt, .. } | Event::Failed { prompt, .. } => {
-                let of = &self.prompts[&prompt.0];
+            Event::Done { key, .. } | Event::Failed { key, .. } => {
+                let of = &self.prompts[&number(key)];
                 let (batch, doomed) = (of.batch, of.doomed);
                 self.outcome.failed += usize::from(matches!(event, Event::Failed { .. }));
                 if !doomed && let Some(open) = self.open_in_batch.get_mut(&batch) {
                     *open -= 1;
                 }
             }
-            Event::Retrying { prompt, seconds, .. } => {
+            Event::Retrying { key, seconds, .. } => {
                 let machine = self.machine.as_ref().expect("it speaks");
-                let job = machine.jobs().iter().position(|job| job.prompt == *prompt).expect("one of its jobs");
+                let job = machine.jobs().iter().position(|job| job.key == *key).expect("one of its jobs");
                 let at = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
                 self.ready.insert(job as JobIndex, at);
             }
@@ -542,10 +540,10 @@ impl World {
     fn store_finish(&mut self, finished: Vec<Finished>) {
         let now = self.now();
         let done = finished.iter().filter(|end| matches!(end.ended, Ended::Done { .. }));
-        let done: Vec<PromptId> = done.map(|end| end.prompt).collect();
+        let done: Vec<Key> = done.map(|end| end.key.clone()).collect();
         if !done.is_empty() && self.random.f64() < self.case.flush_failure {
             // The folder is gone, with some of what was in it.
-            done.iter().filter(|_| self.random.bool()).for_each(|prompt| drop(self.outputs.remove(prompt)));
+            done.iter().filter(|_| self.random.bool()).for_each(|key| drop(self.outputs.remove(key)));
             self.outcome.unflushed += 1;
             let why = NotRecorded::Unflushed("gone".to_owned());
             self.soon(self.case.store_delay, Happening::Unrecorded(finished, why));
@@ -558,13 +556,13 @@ impl World {
         }
         self.holding = false;
         for end in &finished {
-            let prompt = end.prompt.0;
+            let prompt = number(&end.key);
             if let Some(Settlement { used, heard, .. }) = &end.settled {
                 self.laws.settled(prompt, *used, heard.0);
             }
             match &end.ended {
                 Ended::Done { .. } => {
-                    self.laws.output(prompt, true, self.outputs.get(&end.prompt));
+                    self.laws.output(prompt, true, self.outputs.get(&end.key));
                     self.laws.durable(prompt);
                     self.journalled.0 += 1;
                 }
@@ -572,12 +570,12 @@ impl World {
                 Ended::Unwritten { .. } => {
                     self.laws.durable(prompt);
                     self.journalled.2 += 1;
-                    self.journalled.1 += usize::from(self.blocked.contains(&end.prompt));
+                    self.journalled.1 += usize::from(self.blocked.contains(&end.key));
                     self.outcome.kept += 1;
                 }
                 Ended::Again { .. } => {
                     let machine = self.machine.as_ref().expect("it records");
-                    let job = machine.jobs().iter().position(|job| job.prompt == end.prompt).expect("one of its jobs");
+                    let job = machine.jobs().iter().position(|job| job.key == end.key).expect("one of its jobs");
                     let at = self.mono.max(self.laws.not_before(prompt));
                     // A last attempt may be held back until it is known whether the server fails.
                     if !self.laws.is_last(prompt) {
@@ -622,19 +620,19 @@ impl World {
     }
 
     fn write(&mut self, job: JobIndex, content: Content) {
-        let prompt = PromptId(self.prompt_of(job));
+        let key = Key::from(self.prompt_of(job));
         let down = self.case.one_disk && self.mono < self.down_until;
-        self.blocked.remove(&prompt);
+        self.blocked.remove(&key);
         let result = if down || self.random.f64() < self.case.disk_failure {
             // Now and then it is its own place that is taken.
             let alone = !down && self.random.u8(..4) == 0;
             if alone {
-                self.blocked.insert(prompt);
+                self.blocked.insert(key);
             }
             Err(Unwritten { why: "no space".to_owned(), alone })
         } else {
             let output = content_id(&content);
-            self.outputs.insert(prompt, content.clone());
+            self.outputs.insert(key, content.clone());
             Ok(output)
         };
         self.soon(self.case.store_delay, Happening::Written(job, content, result));
@@ -668,30 +666,30 @@ impl World {
             return;
         }
         let lost = self.store.start_run();
-        let stands = |prompt| {
-            let output = self.outputs.get(&prompt)?;
+        let stands = |key: &Key| {
+            let output = self.outputs.get(key)?;
             Some(Stands { content: content_id(output), failure: matches!(output, Content::Error { .. }) })
         };
         let Recovery { answered, .. } = recover(lost.clone(), stands);
         for (request, content) in &answered {
             self.store.recover_lost(request, *content);
-            self.adopted.insert(request.prompt);
+            self.adopted.insert(request.key.clone());
             self.outcome.adopted += 1;
         }
-        for (prompt, text) in self.store.kept() {
-            if self.adopted.insert(*prompt) {
-                self.outputs.insert(*prompt, Content::Answer(text.clone()));
+        for (key, text) in self.store.kept() {
+            if self.adopted.insert(key.clone()) {
+                self.outputs.insert(key.clone(), Content::Answer(text.clone()));
             }
         }
         let mut jobs = Vec::new();
         self.open_in_batch.clear();
         let mut batches: Vec<u32> = Vec::new();
         for (&number, prompt) in &self.prompts {
-            let id = PromptId(number);
-            let known = self.store.known().get(&id);
+            let key = Key::from(number);
+            let known = self.store.known().get(&key);
             let done = known.is_some_and(|known| known.status == Status::Done && known.fingerprint == FINGERPRINT)
-                || self.adopted.contains(&id);
-            self.laws.output(number, done, self.outputs.get(&id));
+                || self.adopted.contains(&key);
+            self.laws.output(number, done, self.outputs.get(&key));
             if done {
                 self.laws.durable(number);
                 continue;
@@ -700,22 +698,23 @@ impl World {
                 batches.push(prompt.batch);
             }
             let doom = || Box::new(Doom { class: Class::NotText, message: "it is empty".to_owned() });
+            let place = Place { before: before(self.outputs.get(&key)), answered: false };
             jobs.push(Job {
-                prompt: id,
+                key,
                 fingerprint: FINGERPRINT,
                 input_tokens: prompt.usage.input_tokens,
                 batch: batches.len() as u32 - 1,
                 doomed: prompt.doomed.then(doom),
-                place: Place { before: before(self.outputs.get(&id)), answered: false },
+                place,
             });
         }
         for job in &jobs {
-            let prompt = self.prompts.get_mut(&job.prompt.0).expect("one of them");
+            let prompt = self.prompts.get_mut(&number(&job.key)).expect("one of them");
             prompt.batch = job.batch;
             *self.open_in_batch.entry(job.batch).or_default() += usize::from(!prompt.doomed);
         }
-        let lost: Vec<u64> = lost.iter().map(|request| request.prompt.0).collect();
-        self.laws.starts(jobs.iter().map(|job| job.prompt.0), &lost);
+        let lost: Vec<u64> = lost.iter().map(|request| number(&request.key)).collect();
+        self.laws.starts(jobs.iter().map(|job| number(&job.key)), &lost);
         self.ready =
             (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
         (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
@@ -771,13 +770,13 @@ impl World {
         let now = self.now();
         let clean = self.outcome.runs == 1;
         for &number in self.prompts.keys() {
-            let id = PromptId(number);
-            let status = self.store.known().get(&id).map(|known| known.status);
-            let done = status == Some(Status::Done) || self.adopted.contains(&id);
-            self.laws.output(number, done, self.outputs.get(&id));
+            let key = Key::from(number);
+            let status = self.store.known().get(&key).map(|known| known.status);
+            let done = status == Some(Status::Done) || self.adopted.contains(&key);
+            self.laws.output(number, done, self.outputs.get(&key));
             // Where its own place was taken, the store alone has its end.
-            let has_no_place = self.blocked.contains(&id) && status.is_some();
-            if !done && !has_no_place && !self.outputs.contains_key(&id) {
+            let has_no_place = self.blocked.contains(&key) && status.is_some();
+            if !done && !has_no_place && !self.outputs.contains_key(&key) {
                 self.laws.stuck(&format!("prompt {number} has no output at the end: {status:?}"));
             }
         }

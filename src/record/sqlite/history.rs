@@ -70,7 +70,7 @@ mod tests {
     use super::super::tests::{at, claim, fresh, info, open};
     use super::*;
     use crate::admit::ledger::Amount;
-    use crate::model::{Class, ContentId, FinishReason, PromptId, Usage};
+    use crate::model::{Class, ContentId, FinishReason, Key, Usage};
     use crate::record::{Ended, Finished, Settlement, Store as _};
 
     fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
@@ -97,8 +97,8 @@ mod tests {
     }
 
     /// Sends prompt `prompt` at `begun`, and records its answer `seconds` later.
-    fn answer(store: &mut SqliteStore, prompt: u64, begun: u64, seconds: u64, finish: bool) {
-        let claim = claim(prompt, 5);
+    fn answer(store: &mut SqliteStore, key: u64, begun: u64, seconds: u64, finish: bool) {
+        let claim = claim(key, 5);
         let mut admitted = store.begin(std::slice::from_ref(&claim), &|| at(begun)).expect("begun").admitted;
         let heard = at(begun + seconds);
         let settled =
@@ -108,8 +108,8 @@ mod tests {
         } else {
             Ended::Failed { class: Class::ServerError, message: String::new(), usage: Usage::default() }
         };
-        let prompt = PromptId(prompt);
-        let finished = Finished { prompt, fingerprint: claim.fingerprint, settled: Some(settled), ended };
+        let key = Key::from(key);
+        let finished = Finished { key, fingerprint: claim.fingerprint, settled: Some(settled), ended };
         store.finish(&[finished], &heard).expect("finished");
     }
 

@@ -7,9 +7,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::StoreError;
 use super::super::entry::{LostRequest, Step, next_status};
-use super::{SqliteStore, day, illegal, places, signed, unsigned};
+use super::{SqliteStore, day, illegal, number, places, signed, unsigned};
 use crate::clock::Now;
-use crate::model::{Before, Class, ContentId, Fingerprint, Known, PromptId, Status, Usage};
+use crate::model::{Before, Class, ContentId, Fingerprint, Key, Known, Status, Usage};
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: i64 = 256;
@@ -31,7 +31,7 @@ pub struct RunInfo {
 #[derive(Debug, Default)]
 pub struct Found {
     /// The last end of each prompt.
-    pub known: HashMap<PromptId, Known>,
+    pub known: HashMap<Key, Known>,
     /// Requests that were in flight when their run died.
     pub lost: Vec<LostRequest>,
     /// Answers that could not be written.
@@ -44,7 +44,7 @@ impl Found {
     /// Counts the kept answers as done: a run writes them before it decides what to send, and a plan says so.
     pub fn count_kept_as_done(&mut self) {
         for answer in &self.kept {
-            if let Some(known) = self.known.get_mut(&answer.prompt) {
+            if let Some(known) = self.known.get_mut(&answer.key) {
                 *known = known.clone().answered(answer.content());
             }
         }
@@ -54,7 +54,7 @@ impl Found {
 /// An entry whose answer is on disk after all.
 struct Recovered<'a> {
     run: i64,
-    prompt: PromptId,
+    key: Key,
     from: Status,
     steps: &'a [Step],
     usage: Option<Usage>,
@@ -66,7 +66,7 @@ struct Recovered<'a> {
 pub struct KeptAnswer {
     run: i64,
     /// Its prompt.
-    pub prompt: PromptId,
+    pub key: Key,
     /// The answer.
     pub text: String,
 }
@@ -106,18 +106,18 @@ impl SqliteStore {
             // What stood in an output's place says nothing of its prompt: what is known of that stays known.
             let mut rows = entries.query([outputs, Class::OutputBlocked.word()])?;
             while let Some(row) = rows.next()? {
-                let prompt = PromptId(unsigned(row.get(1)?));
+                let key = super::key(row, 1)?;
                 let fingerprint = Fingerprint(row.get(2)?);
                 match Status::from_number(row.get(3)?) {
                     Some(status @ (Status::Done | Status::Failed | Status::Unwritten)) => {
-                        found.known.insert(prompt, known(row, fingerprint, status)?);
+                        found.known.insert(key, known(row, fingerprint, status)?);
                     }
                     Some(status @ (Status::Sending | Status::Waiting | Status::Lost)) => {
-                        if let Some(known) = found.known.get_mut(&prompt) {
+                        if let Some(known) = found.known.get_mut(&key) {
                             known.unsettled = true;
                         }
                         if status == Status::Sending {
-                            found.lost.push(lost(row, prompt, fingerprint)?);
+                            found.lost.push(lost(row, key, fingerprint)?);
                         }
                     }
                     None => {}
@@ -126,7 +126,7 @@ impl SqliteStore {
             places::read(&self.connection, outputs, &mut found)?;
             let mut kept = self.connection.prepare("SELECT k.run, k.prompt, k.text FROM kept k JOIN runs r ON r.id = k.run WHERE r.outputs = ?1 ORDER BY k.run")?;
             let kept = kept.query_map([outputs], |row| {
-                Ok(KeptAnswer { run: row.get(0)?, prompt: PromptId(unsigned(row.get(1)?)), text: row.get(2)? })
+                Ok(KeptAnswer { run: row.get(0)?, key: super::key(row, 1)?, text: row.get(2)? })
             })?;
             found.kept = kept.collect::<rusqlite::Result<_>>()?;
             let mut latest = self.connection.prepare(
@@ -175,7 +175,7 @@ impl SqliteStore {
     pub fn recover_lost(&mut self, found: &[(LostRequest, Usage, ContentId)], now: &Now) -> Result<(), StoreError> {
         let recovered = found.iter().map(|(request, usage, output)| Recovered {
             run: request.run,
-            prompt: request.prompt,
+            key: request.key.clone(),
             steps: &[Step::Lose, Step::Recover],
             from: Status::Sending,
             usage: Some(*usage),
@@ -188,7 +188,7 @@ impl SqliteStore {
     pub fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
         let recovered = Recovered {
             run: answer.run,
-            prompt: answer.prompt,
+            key: answer.key.clone(),
             steps: &[Step::Recover],
             from: Status::Unwritten,
             usage: None,
@@ -199,7 +199,7 @@ impl SqliteStore {
 
     fn recover<'a>(&mut self, recovered: impl Iterator<Item = Recovered<'a>>, now: &Now) -> Result<(), StoreError> {
         self.write(&|| *now, |transaction, _, now| {
-            for Recovered { run, prompt, steps, from, usage, output } in recovered {
+            for Recovered { run, key, steps, from, usage, output } in recovered {
                 let mut status = from;
                 for step in steps {
                     status = next_status(Some(status), *step).map_err(illegal)?;
@@ -209,7 +209,7 @@ impl SqliteStore {
                      output_tokens = coalesce(?7, output_tokens) WHERE run = ?1 AND prompt = ?2",
                     params![
                         run,
-                        signed(prompt.0),
+                        number(&key)?,
                         status as i64,
                         signed(output.bytes),
                         now.wall.timestamp_millis(),
@@ -217,23 +217,23 @@ impl SqliteStore {
                         usage.map(|usage| signed(usage.output_tokens))
                     ],
                 )?;
-                places::note_output(transaction, Some(run), prompt.0, output)?;
-                transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, signed(prompt.0)])?;
+                places::note_output(transaction, Some(run), &key, output)?;
+                transaction.execute("DELETE FROM kept WHERE run = ?1 AND prompt = ?2", params![run, number(&key)?])?;
             }
             Ok(())
         })
     }
 
     /// Journals that an output which the journal did not know answers `fingerprint`: its history was lost, and the answer is kept.
-    pub fn adopt(&mut self, adopted: &[(PromptId, Fingerprint, u64)], now: &Now) -> Result<(), StoreError> {
+    pub fn adopt(&mut self, adopted: &[(Key, Fingerprint, u64)], now: &Now) -> Result<(), StoreError> {
         let run = self.run;
         self.write(&|| *now, |transaction, _, now| {
             let mut insert = transaction.prepare(
                 "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms)
                  VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6)",
             )?;
-            for (prompt, fingerprint, bytes) in adopted {
-                insert.execute(params![run, signed(prompt.0), fingerprint.0, Status::Done as i64, signed(*bytes), now.wall.timestamp_millis()])?;
+            for (key, fingerprint, bytes) in adopted {
+                insert.execute(params![run, number(key)?, fingerprint.0, Status::Done as i64, signed(*bytes), now.wall.timestamp_millis()])?;
             }
             Ok(())
         })
@@ -276,10 +276,10 @@ fn known(row: &Row<'_>, fingerprint: Fingerprint, status: Status) -> rusqlite::R
     })
 }
 
-fn lost(row: &Row<'_>, prompt: PromptId, fingerprint: Fingerprint) -> rusqlite::Result<LostRequest> {
+fn lost(row: &Row<'_>, key: Key, fingerprint: Fingerprint) -> rusqlite::Result<LostRequest> {
     Ok(LostRequest {
         run: row.get(0)?,
-        prompt,
+        key,
         fingerprint,
         input_tokens: unsigned(row.get(5)?),
         reserved_tokens: unsigned(row.get(7)?),

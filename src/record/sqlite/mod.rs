@@ -25,7 +25,7 @@ use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Sto
 use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::{Mono, Now, Quarter, nanos};
-use crate::model::{Class, Limits, Status};
+use crate::model::{Class, Key, Limits, Status};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -198,12 +198,12 @@ impl Store for SqliteStore {
                 let (admission, tokens) = ledger.reserve(unsigned(entry), least, tokens, now);
                 match admission {
                     Admission::Now => {
-                        let status = step(transaction, run, claim.prompt.0, Step::Begin)?;
+                        let status = step(transaction, run, &claim.key, Step::Begin)?;
                         journal.execute(params![
-                            run, signed(claim.prompt.0), claim.fingerprint.0, status as i64, claim.attempt,
+                            run, number(&claim.key)?, claim.fingerprint.0, status as i64, claim.attempt,
                             signed(claim.input_tokens), signed(tokens), wall_ms
                         ])?;
-                        places::note_before(transaction, run, claim.prompt.0, claim.before)?;
+                        places::note_before(transaction, run, &claim.key, claim.before)?;
                         total.tokens = total.tokens.saturating_add(tokens);
                         total.requests += 1;
                         begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens });
@@ -249,7 +249,7 @@ impl Store for SqliteStore {
                 .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
                 .query_row([], |row| row.get(0))
                 .optional()?;
-            for Finished { prompt, fingerprint, settled, ended } in finished {
+            for Finished { key, fingerprint, settled, ended } in finished {
                 if let Some(Settlement { reservation, used, heard }) = settled {
                     let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..*used };
                     // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
@@ -264,16 +264,16 @@ impl Store for SqliteStore {
                     change.heard = change.heard.max(*heard);
                 }
                 let row = Row::of(ended);
-                let status = step(transaction, run, prompt.0, row.step)?;
+                let status = step(transaction, run, key, row.step)?;
                 journal.execute(params![
-                    run, signed(prompt.0), fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
+                    run, number(key)?, fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
                     wall_ms, row.class, row.message, row.finish
                 ])?;
                 if let Ended::Done { output, .. } = ended {
-                    places::note_output(transaction, run, prompt.0, *output)?;
+                    places::note_output(transaction, run, key, *output)?;
                 }
                 if let Ended::Unwritten { text, .. } = ended {
-                    transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, signed(prompt.0), text])?;
+                    transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, number(key)?, text])?;
                 }
             }
             if !entries.is_empty() {
@@ -360,10 +360,10 @@ impl<'a> Row<'a> {
 }
 
 /// The status of a prompt's entry after `step`.
-fn step(transaction: &Transaction<'_>, run: Option<i64>, prompt: u64, step: Step) -> rusqlite::Result<Status> {
+fn step(transaction: &Transaction<'_>, run: Option<i64>, key: &Key, step: Step) -> rusqlite::Result<Status> {
     let from: Option<i64> = transaction
         .prepare_cached("SELECT status FROM entries WHERE run = ?1 AND prompt = ?2")?
-        .query_row(params![run, signed(prompt)], |row| row.get(0))
+        .query_row(params![run, number(key)?], |row| row.get(0))
         .optional()?;
     next_status(from.and_then(Status::from_number), step).map_err(illegal)
 }
@@ -478,12 +478,22 @@ fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
+/// The number by which the file knows the prompt `key`.
+fn number(key: &Key) -> rusqlite::Result<i64> {
+    key.as_str().parse().map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// The key of the prompt whose number is in this column.
+fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
+    Ok(Key::from(unsigned(row.get(column)?)))
+}
+
 /// What the tests of this folder share.
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Day;
-    use crate::model::{Before, Fingerprint, PromptId};
+    use crate::model::{Before, Fingerprint, Key};
     use chrono::TimeDelta;
 
     /// The clocks `seconds` after the start.
@@ -497,9 +507,9 @@ mod tests {
         RunInfo { outputs: outputs.to_owned(), model: "m".to_owned(), rehearsal: false, pid: 1 }
     }
 
-    pub(super) fn claim(prompt: u64, tokens: u64) -> Claim {
+    pub(super) fn claim(key: u64, tokens: u64) -> Claim {
         Claim {
-            prompt: PromptId(prompt),
+            key: Key::from(key),
             fingerprint: Fingerprint([3; 16]),
             attempt: 1,
             input_tokens: 1,

@@ -5,14 +5,14 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::journal::Found;
-use super::{signed, unsigned};
-use crate::model::{Before, ContentId, PromptId};
+use super::{number, signed, unsigned};
+use crate::model::{Before, ContentId, Key};
 
 /// Notes what stands where the answer of `prompt` is to be, in the transaction that begins its first attempt.
 pub(super) fn note_before(
     transaction: &Transaction<'_>,
     run: Option<i64>,
-    prompt: u64,
+    key: &Key,
     before: Before,
 ) -> rusqlite::Result<()> {
     let (bytes, hash) = match before {
@@ -23,7 +23,7 @@ pub(super) fn note_before(
     // Between the attempts of a run nothing is written there.
     transaction
         .prepare_cached("INSERT INTO places (run, prompt, before_bytes, before_hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?
-        .execute(params![run, signed(prompt), bytes, hash])?;
+        .execute(params![run, number(key)?, bytes, hash])?;
     Ok(())
 }
 
@@ -31,26 +31,26 @@ pub(super) fn note_before(
 pub(super) fn note_output(
     transaction: &Transaction<'_>,
     run: Option<i64>,
-    prompt: u64,
+    key: &Key,
     output: ContentId,
 ) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO places (run, prompt, hash) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET hash = ?3",
         )?
-        .execute(params![run, signed(prompt), output.hash])?;
+        .execute(params![run, number(key)?, output.hash])?;
     Ok(())
 }
 
 /// Reads what is needed of it: nothing where every attempt has an end.
 pub(super) fn read(connection: &Connection, outputs: &str, found: &mut Found) -> rusqlite::Result<()> {
-    let unsettled: HashSet<PromptId> =
-        found.known.iter().filter(|(_, known)| known.unsettled).map(|(prompt, _)| *prompt).collect();
+    let unsettled: HashSet<Key> =
+        found.known.iter().filter(|(_, known)| known.unsettled).map(|(key, _)| key.clone()).collect();
     if found.lost.is_empty() && unsettled.is_empty() {
         return Ok(());
     }
-    let lost: HashMap<PromptId, usize> =
-        found.lost.iter().enumerate().map(|(place, request)| (request.prompt, place)).collect();
+    let lost: HashMap<Key, usize> =
+        found.lost.iter().enumerate().map(|(place, request)| (request.key.clone(), place)).collect();
     let mut places = connection.prepare(
         "SELECT p.run, p.prompt, p.before_bytes, p.before_hash, e.bytes, p.hash FROM runs r JOIN places p ON p.run = r.id
          JOIN entries e ON e.run = p.run AND e.prompt = p.prompt WHERE r.outputs = ?1",
@@ -58,12 +58,12 @@ pub(super) fn read(connection: &Connection, outputs: &str, found: &mut Found) ->
     let mut rows = places.query([outputs])?;
     while let Some(row) = rows.next()? {
         let run: i64 = row.get(0)?;
-        let prompt = PromptId(unsigned(row.get(1)?));
+        let key = super::key(row, 1)?;
         let output = content(row, 4)?;
-        if let Some(known) = found.known.get_mut(&prompt).filter(|known| known.run == run) {
+        if let Some(known) = found.known.get_mut(&key).filter(|known| known.run == run) {
             known.output = output;
         }
-        let Some(&place) = lost.get(&prompt) else { continue };
+        let Some(&place) = lost.get(&key) else { continue };
         let request = &mut found.lost[place];
         let before = content(row, 2)?;
         if request.run == run {
