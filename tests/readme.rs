@@ -6,11 +6,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{CommandFactory, Parser};
-use promptmill::cli::Exit;
 use promptmill::cli::args::Cli;
 use promptmill::config::file::file_layer;
 use promptmill::config::keys::markdown_table;
-use promptmill::model::Class;
+use promptmill::model::{Class, Exit};
 
 const README: &str = include_str!("../README.md");
 const CI: &str = include_str!("../.ci/run");

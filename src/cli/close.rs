@@ -1,8 +1,8 @@
 //! How a run says that it has ended: its closing line, and what is to be known beside it.
 
+use super::print;
 use super::run::Run;
-use super::{Exit, print};
-use crate::model::Ending;
+use crate::model::{Ending, Exit};
 use crate::plan::Plan;
 use crate::record::sqlite::SqliteStore;
 use crate::report::closing::{remarks, stopped_by, unkept};

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::args::{LimitsAction, LimitsArgs};
 use super::prepare::Prepared;
-use super::{Exit, Failure, in_json, print};
+use super::{Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::config::Environment;
+use crate::model::Exit;
 use crate::model::text::counted;
 use crate::record::Endpoint;
 use crate::record::sqlite::{SqliteStore, state_file};

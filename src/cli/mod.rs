@@ -4,7 +4,7 @@ pub mod args;
 mod close;
 mod consent;
 mod deadline;
-pub mod exit;
+mod failure;
 mod limits;
 mod parse;
 mod plan;
@@ -19,9 +19,10 @@ mod watch;
 use std::io::Write as _;
 
 use args::Command;
-pub use exit::{Exit, Failure};
+pub use failure::Failure;
 
 use crate::config::Environment;
+use crate::model::Exit;
 use crate::model::text::{json_line, one_line};
 use crate::report::terminal::tell;
 

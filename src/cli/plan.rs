@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, in_json, print};
+use super::{Failure, in_json, print};
 use crate::admit::forecast::{Forecast, forecast};
 use crate::admit::ledger::Ledger;
 use crate::admit::within::{Impossible, Within, within};
 use crate::clock::{DayZone, Now};
 use crate::config::Environment;
 use crate::model::text::{count, counted, dollars, span};
-use crate::model::{Key, LimitName, Limits, OnDayLimit, Usage};
+use crate::model::{Exit, Key, LimitName, Limits, OnDayLimit, Usage};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
 use crate::plan::{OverBatch, Plan};

@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::{Map, json};
 
 use super::args::ListArgs;
-use super::{Exit, Failure, consent, in_json, print};
+use super::{Failure, consent, in_json, print};
 use crate::config::consent::Question;
 use crate::config::value::RawValue;
 use crate::config::{Environment, Loaded, load};
+use crate::model::Exit;
 use crate::report::terminal::tell;
 
 /// Lists the settings that hold, and where each was set.

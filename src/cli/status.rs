@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::args::StatusArgs;
 use super::prepare::Prepared;
-use super::{Exit, Failure, in_json, print};
+use super::{Failure, in_json, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::clock::Now;
 use crate::config::Environment;
 use crate::model::text::{count, span};
-use crate::model::{LimitName, Limits};
+use crate::model::{Exit, LimitName, Limits};
 use crate::record::ledger_of_face;
 use crate::record::sqlite::{LastRun, SqliteStore};
 use crate::report::event::Event;
