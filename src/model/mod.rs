@@ -35,7 +35,7 @@ pub(crate) use limits::guard;
 pub use limits::{LimitName, Limits, TooLarge, WHOLE_PPM};
 pub use policy::{OnDayLimit, OnQuota};
 pub use signal::Signal;
-pub use work::{Ordinal, Portion, Supply};
+pub use work::{Drawn, Ordinal, Place, Portion, Spot, Supply, Work};
 
 use std::fmt;
 

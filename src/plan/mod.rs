@@ -7,8 +7,8 @@ pub mod survey;
 use std::cmp::Reverse;
 
 use crate::model::text::count;
-use crate::model::{Doom, Fingerprint, Key, LimitName, Limits, TooLarge};
-use crate::run::{Job, Place};
+use crate::model::{Doom, Fingerprint, Key, LimitName, Limits, Place, TooLarge};
+use crate::run::Job;
 use crate::source::priority::Priorities;
 use standing::{Standing, Why};
 

@@ -9,8 +9,8 @@ use std::thread;
 use super::standing::{Evidence, Standing, standing};
 use super::{Surveyable, Surveyed};
 use crate::count::RequestCounter;
-use crate::model::{Before, Class, Doom, Fingerprint, Fingerprinter, Key, Known, RequestTemplate, Status};
-use crate::run::Place;
+use crate::model::{Before, Class, Doom, Fingerprint, Fingerprinter, Key, Known, Place, RequestTemplate, Status};
+
 use crate::source::folder::{Folder, ReadError};
 use crate::source::prompt::is_blank;
 use crate::write::on_disk::{self, Form};

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::breaker::Gate;
 use super::machine::{Active, Machine, to_index};
-use super::{Action, Job, JobIndex, Place};
+use super::{Action, Job, JobIndex};
 use crate::admit::hint::is_daily;
 use crate::admit::ledger::{Amount, Wait};
 use crate::admit::server::{Charge, ServerWait, Sustained};
 use crate::clock::{Mono, Now};
-use crate::model::{Cause, Doom, Ending, OnDayLimit, Usage};
+use crate::model::{Cause, Doom, Ending, OnDayLimit, Place, Usage};
 use crate::record::{Begun, Claim, Refusal, Settlement};
 use crate::report::event::{Binds, Event, WaitFor};
 use crate::report::learned::rate;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
-use super::{Action, Concurrency, Input, Job, Machine, OutputEstimate, Place, Rules};
+use super::{Action, Concurrency, Input, Job, Machine, OutputEstimate, Rules};
 use crate::admit::ledger::Ledger;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
-use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Usage};
+use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Place, Usage};
 use crate::record::Store;
 use crate::record::memory::MemoryStore;
 use crate::report::event::Event;

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::clock::Mono;
-use crate::model::{Before, Content, ContentId, Doom, Ending, Fingerprint, Key, Limits, OnDayLimit, OnQuota, Signal};
+use crate::model::{Content, ContentId, Doom, Ending, Fingerprint, Key, Limits, OnDayLimit, OnQuota, Place, Signal};
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::send::classify::Verdict;
@@ -57,15 +57,6 @@ pub struct Job {
     pub doomed: Option<Box<Doom>>,
     /// What stands at its output's place.
     pub place: Place,
-}
-
-/// What stands at the place of a job's output when the run starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Its content, which the journal notes when the request leaves.
-    pub before: Before,
-    /// Whether the journal knows it as an answer.
-    pub answered: bool,
 }
 
 /// What a run keeps to.

@@ -12,12 +12,14 @@ use promptmill::admit::hint::{LearnedLimit, ServerHint};
 use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
-use promptmill::model::{Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Signal, Status};
+use promptmill::model::{
+    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Status,
+};
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
-use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Place, Rules, Unwritten};
+use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
 use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
 
