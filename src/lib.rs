@@ -18,14 +18,14 @@
 //! | [`record`] | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
 //! | [`write`](mod@write) | where an answer goes | `target` writes it, `hold` keeps a second run out |
 //! | [`run`] | the machine: one input in, actions out; the pace, and what to do in an outage | |
-//! | [`drive`] | | carries the machine's actions out: one event loop |
+//! | [`drive`] | | carries the machine's actions out: one event loop, and threads and tasks whose ends are heard of |
 //! | [`report`] | what is said | `terminal` shows it |
 //! | [`config`] | which settings hold | `load` reads files and environment |
 //! | [`standin`] | a pretended API's answers, limits and faults | `server` |
 //! | [`cli`] | what was asked for on the command line | the commands |
 //!
-//! Beside them: [`model`] (ids and units), [`clock`] (the only reader of clocks), [`atomic`] (files that are whole or absent) and [`regular`]
-//! (a person's files, which may be anything, read).
+//! Beside them: [`model`] (ids and units), [`clock`] (the only reader of clocks), [`atomic`] (files that are whole or absent),
+//! [`regular`] (a person's files, which may be anything, read) and [`tripwire`](crate) (panics that tests want).
 
 pub mod admit;
 pub mod atomic;
@@ -43,6 +43,7 @@ pub mod run;
 pub mod send;
 pub mod source;
 pub mod standin;
+mod tripwire;
 pub mod write;
 
 /// The README's Rust, which is compiled and run with the tests.

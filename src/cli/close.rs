@@ -16,7 +16,7 @@ impl Run<'_> {
         plan: &Plan,
         tally: &Tally,
         ending: &Ending,
-        store: &mut SqliteStore,
+        store: Option<&mut SqliteStore>,
         ran: bool,
     ) -> Exit {
         let exit = Exit::of(ending, tally.failed + tally.kept);
@@ -31,6 +31,7 @@ impl Run<'_> {
             stopped_by: stopped_by(ending, &self.prepared.settings.limits, self.prepared.settings.day),
         };
         if ran
+            && let Some(store) = store
             && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now())
             && !matches!(ending, Ending::Store(_))
         {
@@ -41,7 +42,11 @@ impl Run<'_> {
         }
         self.watcher.terminal.end();
         if self.args.json {
+            let stopped_by = summary.stopped_by.clone();
             self.watcher.tell(&Event::Summary(summary));
+            if let (Ending::Broken(_), Some(reason)) = (ending, stopped_by) {
+                self.watcher.terminal.say(&format!("ended early: {reason}"));
+            }
             return self.read(exit);
         }
         if !self.args.quiet {

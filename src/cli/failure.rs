@@ -4,6 +4,7 @@ use super::consent::ConsentError;
 use super::deadline::DeadlineError;
 use crate::config::ConfigError;
 use crate::config::consent::Question;
+use crate::drive::parts::Unstarted;
 use crate::model::Exit;
 use crate::plan::OverBatch;
 use crate::record::{StoreError, UsageFileError};
@@ -74,6 +75,9 @@ pub enum Failure {
     /// The stand-in of `--offline`.
     #[error("the built-in stand-in cannot be started: {0}")]
     Offline(std::io::Error),
+    /// A thread.
+    #[error(transparent)]
+    Unstarted(#[from] Unstarted),
     /// The runtime.
     #[error("cannot start: {0}")]
     Runtime(std::io::Error),

@@ -22,13 +22,23 @@ use args::Command;
 pub use failure::Failure;
 
 use crate::config::Environment;
+use crate::drive::parts::{Part, ended_unexpectedly, note_panics};
 use crate::model::Exit;
 use crate::model::text::{json_line, one_line};
+use crate::report::closing::broken;
 use crate::report::terminal::tell;
 
 /// Runs the command line of this process. Every error has been told when it returns.
 #[must_use]
 pub fn main() -> Exit {
+    note_panics();
+    std::panic::catch_unwind(command).unwrap_or_else(|_| {
+        tell(&format!("error: {}", broken(&ended_unexpectedly(Part::Command))));
+        Exit::SomeFailed
+    })
+}
+
+fn command() -> Exit {
     let cli = match parse::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

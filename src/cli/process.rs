@@ -2,13 +2,15 @@
 
 use std::io::IsTerminal as _;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
+use crate::drive::parts::Part;
+use crate::drive::{News, vigil};
 use crate::model::Signal;
+use crate::tripwire;
 
 /// Ctrl-C, the polite kill, and a terminal that is closed.
-pub(super) fn signals() -> std::io::Result<UnboundedReceiver<Signal>> {
-    let (tell, signals) = unbounded_channel();
+pub(super) fn listen_for_signals(tell: &UnboundedSender<News>) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -20,13 +22,27 @@ pub(super) fn signals() -> std::io::Result<UnboundedReceiver<Signal>> {
         for (kind, which) in kinds {
             // Listened for from here on without a gap: one that came before the listener would kill, one between two would be missed.
             let mut listener = signal(kind)?;
-            let tell = tell.clone();
-            tokio::spawn(async move { while listener.recv().await.is_some() && tell.send(which).is_ok() {} });
+            let (tell, vigil) = (tell.clone(), vigil(Part::Signals, tell));
+            tokio::spawn(async move {
+                let _vigil = vigil;
+                while listener.recv().await.is_some() {
+                    tripwire::here("signals");
+                    let _ = tell.send(News::Signal(which));
+                }
+            });
         }
     }
     #[cfg(not(unix))]
-    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && tell.send(Signal::Interrupt).is_ok() {} });
-    Ok(signals)
+    {
+        let (tell, vigil) = (tell.clone(), vigil(Part::Signals, tell));
+        tokio::spawn(async move {
+            let _vigil = vigil;
+            while tokio::signal::ctrl_c().await.is_ok() {
+                let _ = tell.send(News::Signal(Signal::Interrupt));
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Whether SIGHUP was ignored when this process started, as under `nohup`: then it is left so.

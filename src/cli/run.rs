@@ -3,20 +3,23 @@
 use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use chrono::Local;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::args::RunArgs;
 use super::deadline::ends_at;
 use super::prepare::Prepared;
-use super::process::{open_files, signals, start_log};
+use super::process::{listen_for_signals, open_files, start_log};
 use super::watch::Watcher;
 use super::{Failure, consent};
 use crate::admit::server::ServerLimits;
 use crate::clock::{Clock, Mono};
 use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
-use crate::drive::{Driven, Io, drive};
+use crate::drive::parts::{Part, start};
+use crate::drive::{Driven, Io, drive, vigil};
 use crate::model::{Ending, Exit, Fingerprinter, Key};
 use crate::plan::standing::Standing;
 use crate::plan::{Plan, Surveyed};
@@ -29,6 +32,7 @@ use crate::run::{Concurrency, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::source::folder::Folder;
 use crate::standin;
+use crate::tripwire;
 use crate::write::hold::Outputs;
 use crate::write::target;
 
@@ -89,16 +93,19 @@ impl Run<'_> {
         } else if let Some(question) = &self.prepared.question {
             consent::obtain(question, self.environment)?;
         }
-        self.warm_tokenizer(&scan.prompts);
+        let warming = self.warm_tokenizer(&scan.prompts)?;
         let now = self.clock.now();
         let says = format!("process {}, since {}", std::process::id(), now.wall.format("%Y-%m-%d %H:%M:%S UTC"));
-        let _held = Outputs::hold(&self.prepared.settings.outputs, &says)?;
+        let held = Outputs::hold(&self.prepared.settings.outputs, &says)?;
         let mut store = self.open_store(&now)?;
         let outputs = self.prepared.outputs_name();
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
         self.write_kept(&mut store, &mut found)?;
         let recovery = self.prepared.recover(&mut found)?;
         let surveyed = self.prepared.survey(&scan, &found, self.args.force)?;
+        if let Some(Err(panic)) = warming.map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
+        }
         self.settle_lost(&mut store, &recovery, sent_again(&surveyed, &found.lost))?;
         let plan = self.prepared.plan(surveyed);
         self.warn();
@@ -109,7 +116,7 @@ impl Run<'_> {
         // A run that starts has told of what was in flight, and tells of it once.
         if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
             store.write_face(&self.clock.now())?;
-            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, &mut store, false));
+            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, Some(&mut store), false));
         }
         let info = RunInfo {
             outputs,
@@ -119,19 +126,25 @@ impl Run<'_> {
         };
         store.start_run(&info, &self.clock.now())?;
         store.adopt(&plan.adopted, &self.clock.now())?;
-        self.send(plan, scan.folder, store, &found)
+        tripwire::here("command");
+        self.send(plan, scan.folder, store, &found, held)
     }
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
     /// prompt is to be counted. Where all are up to date, nothing is loaded.
-    fn warm_tokenizer(&self, prompts: &[u64]) {
+    fn warm_tokenizer(&self, prompts: &[u64]) -> Result<Option<JoinHandle<()>>, Failure> {
         let settings = &self.prepared.settings;
         let last_is_there =
             prompts.last().is_none_or(|number| settings.outputs.join(target::file_name(&Key::from(*number))).exists());
-        if self.args.force || !last_is_there {
-            let tokenizer = Tokenizer::for_model(&settings.template.model);
-            std::thread::spawn(move || tokenizer.warm());
+        if !self.args.force && last_is_there {
+            return Ok(None);
         }
+        let tokenizer = Tokenizer::for_model(&settings.template.model);
+        let warm = move || {
+            tripwire::here("tokenizer");
+            tokenizer.warm();
+        };
+        Ok(Some(start(Part::Tokenizer, drop, warm)?))
     }
 
     fn warn(&mut self) {
@@ -144,15 +157,24 @@ impl Run<'_> {
         self.watcher.tell(&Event::Warning { message });
     }
 
-    fn send(&mut self, plan: Plan, prompts: Folder, mut store: SqliteStore, found: &Found) -> Result<Exit, Failure> {
+    fn send(
+        &mut self,
+        plan: Plan,
+        prompts: Folder,
+        mut store: SqliteStore,
+        found: &Found,
+        held: Outputs,
+    ) -> Result<Exit, Failure> {
+        let (tell, mut news) = unbounded_channel();
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.price = self.prepared.price(self.clock.now().wall);
         let settings = &self.prepared.settings;
         let mut base_url = settings.base_url.clone();
         let standin = if self.args.offline {
-            let server = standin::Server::start_thread(standin::Options { remember: 0, ..standin::Options::default() })
-                .map_err(Failure::Offline)?;
+            let options = standin::Options { remember: 0, ..standin::Options::default() };
+            let vigil = vigil(Part::Standin, &tell);
+            let server = standin::Server::start_thread_with(options, vigil).map_err(Failure::Offline)?;
             base_url = server.base_url();
             Some(server)
         } else {
@@ -205,12 +227,20 @@ impl Run<'_> {
         let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
         let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
-        let Driven { ending, machine, store } = runtime.block_on(async {
-            let signals = signals().map_err(Failure::Runtime)?;
-            Ok::<_, Failure>(drive(machine, io, signals, self.watcher).await)
+        let Driven { ending, machine, store, is_over } = runtime.block_on(async {
+            listen_for_signals(&tell).map_err(Failure::Runtime)?;
+            Ok::<_, Failure>(drive(machine, io, &mut news, self.watcher).await?)
         })?;
         runtime.shutdown_background();
         drop(standin);
+        if !is_over {
+            self.warning(
+                "a thread has not ended, because the disk does not answer; the outputs folder stays held until it has"
+                    .to_owned(),
+            );
+            // The system gives it back when the last thread has ended.
+            std::mem::forget(held);
+        }
         let tally = machine.progress().tally.clone();
         plan.jobs = machine.into_jobs();
         match store {
@@ -225,9 +255,9 @@ impl Run<'_> {
                 {
                     self.warning(error.to_string());
                 }
-                Ok(self.close(&plan, &tally, &ending, &mut store, true))
+                Ok(self.close(&plan, &tally, &ending, Some(&mut store), true))
             }
-            None => Ok(Exit::SomeFailed),
+            None => Ok(self.close(&plan, &tally, &ending, None, true)),
         }
     }
 

@@ -1,22 +1,24 @@
 //! Reads prompts and writes outputs on a few threads, so that a slow disk never holds the event loop.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Back;
+use super::event_loop::Back;
+use super::parts::{Part, Unstarted, start};
 use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, RequestTemplate};
 use crate::plan::survey::fault;
 use crate::run::{Input, JobIndex, Unwritten};
 use crate::send::attempt;
 use crate::source::folder::Folder;
+use crate::tripwire;
 use crate::write::target;
 
 /// Flushes of several files go on at once: about 8 of them keep a disk busy, more only queue.
-const THREADS: usize = 8;
+pub(super) const THREADS: usize = 8;
 
 enum Task {
     Read(JobIndex, Key, Fingerprint),
@@ -24,9 +26,10 @@ enum Task {
     Write(JobIndex, Key, Content, bool),
 }
 
-/// The pool. Its threads end when it is dropped and their tasks are done.
+/// The pool. Its threads end when it is closed and what they were asked to write is written.
 pub(super) struct Disk {
-    tasks: Sender<Task>,
+    tasks: Option<Sender<Task>>,
+    closed: Arc<AtomicBool>,
 }
 
 struct Worker {
@@ -34,6 +37,8 @@ struct Worker {
     outputs: PathBuf,
     template: Arc<RequestTemplate>,
     fingerprinter: Fingerprinter,
+    /// Nothing more is sent, so that nothing needs to be read.
+    closed: Arc<AtomicBool>,
     back: UnboundedSender<Back>,
 }
 
@@ -43,25 +48,41 @@ impl Disk {
         outputs: PathBuf,
         template: Arc<RequestTemplate>,
         fingerprinter: Fingerprinter,
-        back: UnboundedSender<Back>,
-    ) -> Self {
+        back: &UnboundedSender<Back>,
+    ) -> Result<Self, Unstarted> {
         let (tasks, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
-        let worker = Arc::new(Worker { prompts, outputs, template, fingerprinter, back });
+        let closed = Arc::new(AtomicBool::new(false));
+        let worker =
+            Worker { prompts, outputs, template, fingerprinter, closed: Arc::clone(&closed), back: back.clone() };
+        let worker = Arc::new(worker);
         for _ in 0..THREADS {
-            let (queue, worker) = (Arc::clone(&queue), Arc::clone(&worker));
-            thread::spawn(move || worker.work(&queue));
+            let (queue, worker, back) = (Arc::clone(&queue), Arc::clone(&worker), back.clone());
+            let tell = move |gone| drop(back.send(Back::Gone(gone)));
+            start(Part::Disk, tell, move || worker.work(&queue))?;
         }
-        Self { tasks }
+        Ok(Self { tasks: Some(tasks), closed })
     }
 
     pub(super) fn read(&self, job: JobIndex, key: Key, fingerprint: Fingerprint) {
-        // The threads live as long as the pool.
-        let _ = self.tasks.send(Task::Read(job, key, fingerprint));
+        self.ask(Task::Read(job, key, fingerprint));
     }
 
     pub(super) fn write(&self, job: JobIndex, key: Key, content: Content, answered: bool) {
-        let _ = self.tasks.send(Task::Write(job, key, content, answered));
+        self.ask(Task::Write(job, key, content, answered));
+    }
+
+    fn ask(&self, task: Task) {
+        if let Some(tasks) = &self.tasks {
+            // Where all threads have died, that is heard of.
+            let _ = tasks.send(task);
+        }
+    }
+
+    /// Lets the threads end. What waits to be written is written first, what waits to be read is not.
+    pub(super) fn close(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.tasks = None;
     }
 }
 
@@ -71,8 +92,10 @@ impl Worker {
             // A panic of another worker leaves the queue as it was.
             let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let done = match task {
+                Ok(Task::Read(..)) if self.closed.load(Ordering::Relaxed) => continue,
                 Ok(Task::Read(job, key, planned)) => Back::Ready(job, self.request(&key, planned)),
                 Ok(Task::Write(job, key, content, answered)) => {
+                    tripwire::here("disk");
                     let written = target::write(&self.outputs, &key, &content, answered);
                     let written =
                         written.map_err(|error| Unwritten { why: error.to_string(), alone: error.is_alone() });

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Back;
+use super::event_loop::Back;
+use super::parts::{Part, Unstarted, start};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;
 use crate::record::sqlite::SqliteStore;
 use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
 use crate::run::{Input, NotRecorded};
+use crate::tripwire;
 use crate::write::target;
 
 /// `usage.md` is written at most this often while it changes, and looked at this often while it does not.
@@ -28,7 +30,8 @@ enum Ask {
 
 /// Keeps the store on its thread.
 pub(super) struct Keeper {
-    asks: Sender<Ask>,
+    /// `None` once nothing more is asked.
+    asks: Option<Sender<Ask>>,
     thread: JoinHandle<SqliteStore>,
 }
 
@@ -39,7 +42,7 @@ impl Keeper {
         endpoint: Option<Endpoint>,
         clock: Clock,
         back: UnboundedSender<Back>,
-    ) -> Self {
+    ) -> Result<Self, Unstarted> {
         let (asks, queue) = channel();
         let keeping = Keeping {
             store,
@@ -51,32 +54,46 @@ impl Keeper {
             is_gone: false,
             face_is_wrong: None,
         };
-        let thread = thread::spawn(move || keeping.keep(&queue, &back));
-        Self { asks, thread }
+        let tell = {
+            let back = back.clone();
+            move |gone| drop(back.send(Back::Gone(gone)))
+        };
+        let thread = start(Part::Keeper, tell, move || keeping.keep(&queue, &back))?;
+        Ok(Self { asks: Some(asks), thread })
     }
 
     pub(super) fn begin(&self, claims: Vec<Claim>) {
-        // A thread that has died is found out when it is joined.
-        let _ = self.asks.send(Ask::Begin(claims));
+        self.ask(Ask::Begin(claims));
     }
 
     pub(super) fn finish(&self, finished: Vec<Finished>) {
-        let _ = self.asks.send(Ask::Finish(finished));
+        self.ask(Ask::Finish(finished));
     }
 
     /// Keeps what is known of the server's limits.
     pub(super) fn learn(&self, limits: Vec<LearnedLimit>) {
-        let _ = self.asks.send(Ask::Learn(limits));
+        self.ask(Ask::Learn(limits));
     }
 
     /// Journals an event, with others, a few times a second.
     pub(super) fn note(&self, at: DateTime<Utc>, event: String) {
-        let _ = self.asks.send(Ask::Note(at, event));
+        self.ask(Ask::Note(at, event));
     }
 
-    /// Lets the thread do what it was asked, and takes the store back.
-    pub(super) fn stop(self) -> Option<SqliteStore> {
-        drop(self.asks);
+    fn ask(&self, ask: Ask) {
+        if let Some(asks) = &self.asks {
+            // Where the thread has died, that is heard of.
+            let _ = asks.send(ask);
+        }
+    }
+
+    /// Lets the thread end, when it has done what it was asked.
+    pub(super) fn close(&mut self) {
+        self.asks = None;
+    }
+
+    /// Takes the store back; `None` where the thread died. Waits for one that has not ended.
+    pub(super) fn join(self) -> Option<SqliteStore> {
         self.thread.join().ok()
     }
 }
@@ -103,7 +120,11 @@ impl Keeping {
         let clock = self.clock;
         let mut next_face = clock.mono().plus(FACE_EVERY);
         loop {
-            let input = match queue.recv_timeout(clock.mono().until(next_face)) {
+            let asked = queue.recv_timeout(clock.mono().until(next_face));
+            if asked.is_ok() {
+                tripwire::here("keeper");
+            }
+            let input = match asked {
                 Ok(Ask::Begin(claims)) => Some(self.begin(&claims, back)),
                 Ok(Ask::Finish(finished)) => Some(self.finish(finished)),
                 Ok(Ask::Learn(limits)) => {

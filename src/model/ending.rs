@@ -44,6 +44,8 @@ pub enum Ending {
     Disk(String),
     /// The store cannot be used.
     Store(String),
+    /// A part of the program ended unexpectedly: this says which, and where.
+    Broken(String),
 }
 
 /// What a run that cannot go on lacks.

@@ -60,7 +60,16 @@ pub fn stopped_by(ending: &Ending, limits: &Limits, day: DayZone) -> Option<Stri
         }
         Ending::Interrupted(signal) => Some(format!("{signal}; run again to continue")),
         Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
+        Ending::Broken(what) => Some(broken(what)),
     }
+}
+
+/// What is said where a part of the program ended unexpectedly.
+#[must_use]
+pub fn broken(what: &str) -> String {
+    format!(
+        "{what}: this is a bug, please report it. What is done is kept, and what was in flight counts as used; run again to continue"
+    )
 }
 
 /// What a person should know of a run, beside its closing line.

@@ -216,19 +216,25 @@ impl Machine {
             Input::StoreGone(reason) => self.store_gone(reason, &mut actions),
             Input::Interrupt(signal) => {
                 if let Some(first) = self.signal {
-                    self.ended = true;
-                    self.lose();
-                    self.say_abandoned(&mut actions);
-                    actions.push(Action::End(Ending::Interrupted(first)));
-                    return actions;
+                    return self.end_at_once(Ending::Interrupted(first), actions);
                 }
                 self.signal = Some(signal);
                 // An interrupt wins over a slower end that is under way.
                 self.stopping = Some(Ending::Interrupted(signal));
                 self.say_stopping(signal.to_string(), Some(signal), &mut actions);
             }
+            Input::Broken(what) => return self.end_at_once(Ending::Broken(what), actions),
         }
         self.go_on(now, &mut actions);
+        actions
+    }
+
+    /// Ends with what is kept by now.
+    fn end_at_once(&mut self, ending: Ending, mut actions: Vec<Action>) -> Vec<Action> {
+        self.ended = true;
+        self.lose();
+        self.say_abandoned(&mut actions);
+        actions.push(Action::End(ending));
         actions
     }
 

@@ -108,6 +108,8 @@ pub enum Input {
     StoreGone(String),
     /// A person wants the run to end; the second time, at once.
     Interrupt(Signal),
+    /// Something without which the run cannot go on has ended unexpectedly; this is what.
+    Broken(String),
 }
 
 /// Why ends are not recorded.

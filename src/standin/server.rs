@@ -26,6 +26,7 @@ use super::respond::Delivery;
 use super::state::{Arrival, Shared, Sink};
 use super::wire;
 use crate::count::Tokenizer;
+use crate::tripwire;
 
 /// Connections that may wait to be accepted: clients open thousands at once. The system may allow fewer (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
@@ -63,6 +64,11 @@ impl Server {
 
     /// Serves on `127.0.0.1` and any free port, on a thread of its own with a runtime of its own (one thread: one core), for synchronous callers.
     pub fn start_thread(options: Options) -> io::Result<Self> {
+        Self::start_thread_with(options, ())
+    }
+
+    /// As [`start_thread`](Self::start_thread); `held` is dropped when the thread ends, also by a panic.
+    pub fn start_thread_with(options: Options, held: impl Send + 'static) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _guard = runtime.enter();
@@ -73,7 +79,11 @@ impl Server {
         let shared = Arc::new(Shared::new(options, None));
         let (stop, stopped) = oneshot::channel();
         let serve = live(listener, addr, Arc::clone(&shared), stopped);
-        let thread = std::thread::Builder::new().name("standin".to_owned()).spawn(move || runtime.block_on(serve))?;
+        let serve = move || {
+            let _held = held;
+            runtime.block_on(serve);
+        };
+        let thread = std::thread::Builder::new().name("standin".to_owned()).spawn(serve)?;
         Ok(Self { shared, addr, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -190,17 +200,24 @@ async fn serve_and_rest(mut listener: TcpListener, addr: SocketAddr, shared: &Ar
 
 async fn accept(listener: &TcpListener, shared: &Arc<Shared>, connections: &mut JoinSet<()>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(serve(stream, Arc::clone(shared)));
-            }
-            Err(error) => {
-                // Mostly: no file descriptors left. It passes when connections close.
-                tracing::debug!("the stand-in cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, Arc::clone(shared)));
+                }
+                Err(error) => {
+                    // Mostly: no file descriptors left. It passes when connections close.
+                    tracing::debug!("the stand-in cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            },
+            // A panic is heard of where the server runs.
+            Some(Err(error)) = connections.join_next() => {
+                if error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
             }
         }
-        while connections.try_join_next().is_some() {}
     }
 }
 
@@ -233,6 +250,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<wire::Body>, Ended> {
+    tripwire::here("standin");
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),

@@ -1,0 +1,102 @@
+//! A thread or task that dies in the middle of a run is heard of: the run ends at once with a sentence, code 1 and a sum that is true, and the next
+//! run completes it.
+#![cfg(all(unix, debug_assertions))]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Ended, Workspace, serve, until};
+use promptmill::standin::{Options, Server};
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROMPTS: u64 = 40;
+const IN_FLIGHT: u64 = 8;
+
+/// Long enough for a run of all prompts to last some ticks.
+fn slow() -> Server {
+    serve(Options { latency: Duration::from_millis(100), ..Options::default() })
+}
+
+fn panicking(workspace: &Workspace, server: &Server, at: &str) -> Command {
+    let mut command = workspace.command_against(server, &["--concurrency", &IN_FLIGHT.to_string()]);
+    command.env("TEST_PANIC", at);
+    command
+}
+
+/// The run has ended as one ends whose `part` has died, and a next run completes it.
+#[track_caller]
+fn assert_heard_of(workspace: &Workspace, server: &Server, ended: &Ended, part: &str) {
+    let [done, up_to_date, failed, pending] = ended.counts();
+    assert_eq!((ended.code, up_to_date, failed), (Some(1), 0, 0), "{part}: {ended:#?}");
+    assert!(pending > 0, "it was over before: {ended:#?}");
+    ended.says(&[
+        "ended early: ",
+        part,
+        "ended unexpectedly (src/",
+        ": a test wants it): this is a bug, please report it",
+        "run again",
+    ]);
+    assert!(!ended.stderr.contains("panicked at") && !ended.stderr.contains("RUST_BACKTRACE"), "{ended:#?}");
+    assert_eq!(ended.events("done").len() as u64, done, "{ended:#?}");
+    let next = workspace.run_against(server, &[]);
+    let [more, kept, ..] = next.counts();
+    // What was written and not recorded is found.
+    assert!(next.code == Some(0) && more + kept == PROMPTS && kept >= done, "{part}: {ended:#?}\n{next:#?}");
+    workspace.assert_answered(1..=PROMPTS);
+    let sent = server.log().len() as u64;
+    assert!(sent <= PROMPTS + IN_FLIGHT, "{part}: {sent} requests for {PROMPTS} prompts");
+    // What was paid for twice counts twice.
+    assert!(workspace.usage().day_tokens >= common::billed(&server.log()), "{part}");
+}
+
+#[test]
+fn each_part_that_panics_ends_the_run() {
+    for (at, part) in [
+        ("keeper:4", "the thread that keeps the state file"),
+        ("disk:10", "a thread that reads prompts and writes outputs"),
+        ("request:10", "a task that sends a request"),
+        ("loop:3", "the event loop"),
+    ] {
+        let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
+        let ended = Ended::run(&mut panicking(&workspace, &server, at));
+        assert_heard_of(&workspace, &server, &ended, part);
+    }
+}
+
+#[test]
+fn the_listener_for_signals_is_missed_too() {
+    let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
+    let child = panicking(&workspace, &server, "signals").spawn().expect("it starts");
+    until("a request", || !server.log().is_empty());
+    kill_process(Pid::from_child(&child), Signal::INT).expect("a signal");
+    let ended = Ended::of(child);
+    assert_heard_of(&workspace, &server, &ended, "the task that listens for signals");
+}
+
+#[test]
+fn the_stand_in_that_dies_ends_its_rehearsal() {
+    let workspace = Workspace::with_prompts(PROMPTS);
+    let rehearse = || workspace.command(&["--offline", "--json", "--concurrency", "4"]);
+    let ended = Ended::run(rehearse().env("TEST_PANIC", "standin:10"));
+    ended.says(&["the built-in stand-in ended unexpectedly (src/standin/"]);
+    assert!(ended.code == Some(1) && ended.counts()[3] > 0, "{ended:#?}");
+    let next = Ended::run(&mut rehearse());
+    assert_eq!(next.code, Some(0), "{next:#?}");
+    workspace.assert_answered(1..=PROMPTS);
+}
+
+#[test]
+fn what_dies_before_anything_is_sent_ends_it_with_a_sentence() {
+    for at in ["tokenizer", "command"] {
+        let (workspace, server) = (Workspace::with_prompts(2), serve(Options::default()));
+        let ended = Ended::run(&mut panicking(&workspace, &server, at));
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
+        ended.says(&["error: promptmill ended unexpectedly (src/cli/run.rs:", "this is a bug, please report it"]);
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:#?}");
+        assert!(server.log().is_empty());
+        workspace.run_against(&server, &[]).assert_ended(0, [2, 0, 0, 0]);
+    }
+}
