@@ -25,7 +25,7 @@ impl Run<'_> {
             up_to_date: plan.up_to_date,
             pending: plan.prompts() - plan.up_to_date - tally.done - tally.failed,
             tally: tally.clone(),
-            cost_usd: self.watcher.price.is_some().then_some(self.watcher.cost_usd),
+            cost_usd: self.watcher.meter.cost_usd(),
             seconds: self.started.until(self.clock.mono()).as_secs_f64(),
             exit_code: exit.code(),
             stopped_by: stopped_by(ending, &self.prepared.settings.limits, self.prepared.settings.day),

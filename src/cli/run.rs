@@ -26,6 +26,7 @@ use crate::plan::{Plan, Surveyed};
 use crate::record::entry::LostRequest;
 use crate::record::sqlite::{Found, RunInfo, SqliteStore};
 use crate::report::event::Event;
+use crate::report::meter::Meter;
 use crate::report::summary::Tally;
 use crate::report::terminal::Terminal;
 use crate::run::{Concurrency, Machine, Rules};
@@ -53,13 +54,7 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
         terminal,
         json: args.json,
         stdout_fails: false,
-        price: None,
-        cost_usd: 0.0,
-        limits: prepared.settings.limits,
-        usage_every: prepared.settings.usage_every,
-        answers: 0,
-        latest: None,
-        warned: Vec::new(),
+        meter: Meter::new(prepared.settings.limits, prepared.settings.usage_every),
     };
     let result =
         Run { args, environment, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
@@ -168,7 +163,7 @@ impl Run<'_> {
         let (tell, mut news) = unbounded_channel();
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
-        self.watcher.price = self.prepared.price(self.clock.now().wall);
+        self.watcher.meter.set_price(self.prepared.price(self.clock.now().wall));
         let settings = &self.prepared.settings;
         let mut base_url = settings.base_url.clone();
         let standin = if self.args.offline {

@@ -4,6 +4,7 @@ mod cadence;
 pub mod closing;
 pub mod event;
 pub mod learned;
+pub mod meter;
 pub mod summary;
 pub mod terminal;
 pub mod wording;
