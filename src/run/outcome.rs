@@ -282,9 +282,9 @@ impl Machine {
 
     /// The server, or the network, fails: nobody's attempts are used up by it.
     fn outage(&mut self, now: &Now, judged: Judged, class: Class, message: String, actions: &mut Vec<Action>) {
-        self.release_held();
         let probe = match judged {
             Judged::Opened { refunds, probe } => {
+                self.release_held();
                 for job in refunds {
                     if let Some(tries) = self.tries.get_mut(&job) {
                         tries.failed = tries.failed.saturating_sub(1);

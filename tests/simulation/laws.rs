@@ -13,6 +13,7 @@ use promptmill::report::summary::Tally;
 use promptmill::run::Rules;
 use promptmill::send::classify::{Failure, Kind, Verdict};
 
+use super::attempts::Attempts;
 use super::server::right_answer;
 
 /// The number of a prompt, by which this side knows it.
@@ -22,6 +23,12 @@ pub(super) fn number(key: &Key) -> u64 {
 
 /// A wait that is longer than this must have been announced.
 const SILENT: u64 = 5_000_000_000;
+
+/// The most that a request may count beyond its window, for its way to the server. What waits longer than that is late for nothing.
+fn most_beyond(window: u64) -> u64 {
+    (window / 6).min(300_000_000)
+}
+
 /// An announced wait may turn out this much longer: the machine does not repeat itself, and asks again about a day every minute.
 const INEXACT: u64 = 66_000_000_000;
 
@@ -36,8 +43,6 @@ pub(crate) struct Request {
     /// What it counts now: reserved, later settled.
     counted: Amount,
     settled: bool,
-    /// Until when it is not known to have arrived, at the most the guard after its admission.
-    arriving: u64,
     /// Whether it was sent.
     left: bool,
     pub(crate) arrived: Option<u64>,
@@ -47,9 +52,6 @@ pub(crate) struct Request {
 /// What one run of the program does to one prompt.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
-    failures: u32,
-    /// The server said that another try is of no use.
-    last: bool,
     sent: u64,
     /// Not to be sent before.
     not_before: u64,
@@ -70,6 +72,8 @@ pub(crate) struct Waiting {
     pub(crate) in_flight: usize,
     pub(crate) asks: bool,
     pub(crate) records: bool,
+    /// Ends are held that the store could not be told of.
+    pub(crate) holds: bool,
     pub(crate) ready: bool,
     pub(crate) room: bool,
     /// What the machine says it waits for.
@@ -89,6 +93,9 @@ pub(crate) struct Laws {
     /// Whether the wall clock was ever more than a day ahead of itself.
     far_ahead: bool,
     turns: BTreeMap<u64, Turn>,
+    used_up: Attempts,
+    /// When the run may send nothing more.
+    deadline: Option<u64>,
     /// Prompts whose answer is durable.
     paid: BTreeSet<u64>,
     /// Prompts that may be sent although they were before: their request was lost.
@@ -124,6 +131,8 @@ impl Laws {
             open: BTreeMap::new(),
             far_ahead: false,
             turns: BTreeMap::new(),
+            used_up: Attempts::default(),
+            deadline: None,
             paid: BTreeSet::new(),
             lost: BTreeSet::new(),
             refused: None,
@@ -148,14 +157,14 @@ impl Laws {
         }
     }
 
-    /// Whether one request of `tokens` fits at `mono`, in the day of `now`, by the list of what was admitted and nothing else; `late` is where all of
-    /// it has used the whole guard to arrive, as requests do that are counted together with one that has not been heard of.
+    /// Whether one request of `tokens` fits at `mono`, in the day of `now`, by the list of what was admitted and nothing else. `late` is where all of
+    /// it still counts that may.
     fn fits(&self, tokens: u64, mono: u64, now: &Now, late: bool) -> bool {
-        let (window, span) = (nanos(self.limits.window), nanos(self.limits.span()));
+        let window = nanos(self.limits.window);
+        let span = if late { window + most_beyond(window) } else { window };
         let near = self.requests.iter().rev().take_while(|request| request.at + span > mono);
-        let window = near.filter(|request| late || request.arriving + window > mono);
         let minute =
-            window.fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
+            near.fold((tokens, 1), |(t, r), request| (t + request.counted.tokens, r + request.counted.requests));
         let below = |sum: (u64, u64), tokens: Option<u64>, requests: Option<u64>| {
             tokens.is_none_or(|most| sum.0 <= most) && requests.is_none_or(|most| sum.1 <= most)
         };
@@ -206,7 +215,6 @@ impl Laws {
             reserved,
             counted: Amount::request(reserved),
             settled: false,
-            arriving: at + nanos(self.limits.guard()),
             left: false,
             arrived: None,
             billed: 0,
@@ -292,6 +300,11 @@ impl Laws {
         });
         let stopped = self.stopped;
         self.demand(!stopped, "6 (a stop)", || format!("prompt {prompt} is sent at {now:?} after the stop"));
+        self.in_its_time(now);
+        let is_over = self.used_up.is_over(prompt, self.attempts);
+        self.demand(!is_over, "6 (attempts are counted)", || {
+            format!("prompt {prompt} is sent at {now:?}, and has used up its attempts")
+        });
         self.turns.entry(prompt).or_default().sent = now.mono.0;
         if let Some(stray) = &mut self.stray {
             stray.open += 1;
@@ -314,6 +327,15 @@ impl Laws {
         self.demand(!holding, "3 (never twice)", || format!("more is begun at {now:?} although the store fails"));
         let stopped = self.stopped;
         self.demand(!stopped, "6 (a stop)", || format!("something is begun at {now:?} after the stop"));
+        self.in_its_time(now);
+    }
+
+    /// Nothing is begun or sent after the deadline.
+    fn in_its_time(&mut self, now: &Now) {
+        let (now, deadline) = (now.mono.0, self.deadline);
+        self.demand(deadline.is_none_or(|deadline| now < deadline), "5 (a deadline)", || {
+            format!("something is begun or sent at {now}, after the deadline {deadline:?}")
+        });
     }
 
     /// Law 6: what would end the run is asked again once, alone, if something had been answered before; it is no stray one the second time.
@@ -344,8 +366,10 @@ impl Laws {
         self.answered |= kind.is_none();
     }
 
-    pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict) {
+    /// Something is heard of a request; `reached` where it came to the server.
+    pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict, reached: bool) {
         let sent = self.turns.get(&prompt).map_or(0, |turn| turn.sent);
+        self.used_up.heard(prompt, sent, now.mono.0, verdict, reached);
         self.asked_again(now, sent, verdict);
         match verdict {
             Verdict::Answer(_) | Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => self.failing_since = None,
@@ -361,8 +385,6 @@ impl Laws {
                     self.server_wait = self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
                 }
                 Kind::Transient | Kind::Unknown | Kind::Last => {
-                    turn.failures += 1;
-                    turn.last |= failure.kind == Kind::Last;
                     turn.not_before = now.mono.plus(failure.wait.unwrap_or_default()).0;
                 }
                 Kind::Prompt => turn.ended = true,
@@ -380,13 +402,14 @@ impl Laws {
                 });
             }
             Content::Error { class, .. } => {
+                let used = self.used_up.used(prompt);
                 let allowed = match class.word() {
                     "bad_request" => turn.ended,
-                    "too_large" | "empty" => turn.failures == 0,
-                    _ => turn.failures >= self.attempts || turn.last,
+                    "too_large" | "empty" => used == 0,
+                    _ => self.used_up.is_over(prompt, self.attempts),
                 };
-                self.demand(allowed, "6 (a throttle uses up no attempt)", || {
-                    format!("prompt {prompt} fails for good as {class}: {turn:?}")
+                self.demand(allowed, "6 (attempts are counted)", || {
+                    format!("prompt {prompt} fails for good as {class} after {used} attempts: {turn:?}")
                 });
             }
         }
@@ -399,18 +422,22 @@ impl Laws {
 
     /// Whether the prompt has used up its attempts.
     pub(crate) fn is_last(&self, prompt: u64) -> bool {
-        self.turns.get(&prompt).is_some_and(|turn| turn.failures >= self.attempts || turn.last)
+        self.used_up.is_over(prompt, self.attempts)
     }
 
     /// Takes a settlement into the books.
-    pub(crate) fn settled(&mut self, prompt: u64, used: Amount, heard: u64) {
+    pub(crate) fn settled(&mut self, prompt: u64, used: Amount) {
         let open = self.open.remove(&prompt);
         self.demand(open.is_some(), "4 (never under-counts)", || format!("prompt {prompt} is settled twice"));
         if let Some(request) = open.map(|open| &mut self.requests[open]) {
             request.counted = used;
             request.settled = true;
-            request.arriving = request.arriving.min(heard);
         }
+    }
+
+    /// Whether a request was begun that is not settled.
+    pub(crate) fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     pub(crate) fn durable(&mut self, prompt: u64) {
@@ -434,7 +461,12 @@ impl Laws {
                 self.pause = self.pause.max(now.mono.plus(Duration::from_secs_f64(*seconds)).0);
                 *seconds
             }
-            Event::Retrying { seconds, key, .. } => {
+            Event::Retrying { seconds, key, attempt, attempts, .. } => {
+                let told = (*attempt, *attempts);
+                let right = (self.used_up.used(number(key)), self.attempts);
+                self.demand(told == right, "6 (attempts are counted)", || {
+                    format!("prompt {key} has used {told:?} attempts, the judge counts {right:?}")
+                });
                 let until = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
                 let turn = self.turns.entry(number(key)).or_default();
                 // A float of seconds is good to a microsecond.
@@ -444,9 +476,12 @@ impl Laws {
                 *seconds
             }
             // A wait for a probe, which is told with its end.
-            Event::Paused { seconds, .. }
+            Event::Paused { cause, seconds, .. } => {
+                self.used_up.paused(*cause);
+                *seconds
+            }
             // The store is tried again until then.
-            | Event::Holding { seconds, .. } => *seconds,
+            Event::Holding { seconds, .. } => *seconds,
             Event::Stopping { .. } => {
                 self.may_give_up = self.is_enough(now);
                 self.stopped = true;
@@ -454,6 +489,7 @@ impl Laws {
             }
             // Whatever was asked is answered.
             Event::Resumed { .. } => {
+                self.used_up.resumed();
                 self.stray = None;
                 0.0
             }
@@ -493,6 +529,11 @@ impl Laws {
     /// Law 7: nobody sits in silence.
     pub(crate) fn passes(&mut self, from: u64, to: u64, state: &Waiting) {
         self.kept(from, to, state);
+        let is_over = self.deadline.is_some_and(|deadline| to > deadline);
+        let busy = state.in_flight > 0 || state.asks || state.records || state.holds;
+        self.demand(busy || !is_over, "5 (a deadline)", || {
+            format!("nothing is under way from {from} to {to}, and the run does not end at its deadline")
+        });
         if state.in_flight > 0 || state.asks || state.records || self.stopped {
             self.quiet_since = None;
             return;
@@ -505,8 +546,8 @@ impl Laws {
         });
     }
 
-    /// The program starts with the prompts `turns`; of an earlier one all is lost but what is durable.
-    pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, lost: &[u64]) {
+    /// The program starts with `prompts`; of an earlier one all is lost but what is durable.
+    pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, lost: &[u64], deadline: Option<u64>) {
         // Law 3: at most what was in flight is sent again, and the store can name it.
         let open: BTreeSet<u64> = self.open.keys().copied().collect();
         let named: BTreeSet<u64> = lost.iter().copied().collect();
@@ -521,6 +562,8 @@ impl Laws {
         self.lost.extend(named);
         self.open.clear();
         self.turns = prompts.map(|prompt| (prompt, Turn::default())).collect();
+        self.used_up = Attempts::default();
+        self.deadline = deadline;
         self.refused = None;
         (self.server_wait, self.pause, self.announced) = (0, 0, 0);
         self.quiet_since = None;
@@ -547,13 +590,22 @@ impl Laws {
     }
 
     /// The tally adds up, and says what was journalled.
-    pub(crate) fn ends(&mut self, jobs: usize, tally: &Tally, journalled: (usize, usize, usize), ending: &Ending) {
+    pub(crate) fn ends(
+        &mut self,
+        now: &Now,
+        jobs: usize,
+        tally: &Tally,
+        journalled: (usize, usize, usize),
+        ending: &Ending,
+    ) {
         let told = (tally.done, tally.failed, tally.kept);
         self.demand(told == journalled, "4 (it adds up)", || {
             format!("{ending:?}: the tally says {told:?}, the journal {journalled:?} of {jobs} jobs")
         });
         let patient = !matches!(ending, Ending::Outage { .. }) || self.may_give_up;
         self.demand(patient, "5 (one failure is no end)", || format!("{ending:?}, and it could have waited"));
+        let ends_in_time = *ending != Ending::Deadline || self.deadline.is_some_and(|deadline| deadline <= now.mono.0);
+        self.demand(ends_in_time, "5 (a deadline)", || format!("{ending:?} at {now:?}, too early"));
         let complete = *ending == Ending::Complete;
         self.demand(!complete || told.0 + told.1 == jobs, "5 (one failure is no end)", || {
             format!("{ending:?} with {told:?} of {jobs} jobs")
@@ -561,8 +613,9 @@ impl Laws {
         self.demand(complete || self.stopped, "5 (one failure is no end)", || format!("{ending:?} for no reason"));
     }
 
-    /// Law 1, as the server sees it: in no span of a window more arrives than the limits allow.
-    pub(crate) fn convict(&mut self) {
+    /// Law 1, as the server sees it: in no span of a window more arrives than the limits allow. Where requests do not name the most that an answer
+    /// may have, it may have more tokens than any client can know of, and only the requests are judged.
+    pub(crate) fn convict(&mut self, tokens_are_known: bool) {
         let window = nanos(self.limits.window);
         let arrival = |request: &Request| request.arrived.map(|at| (at, request.billed));
         let mut arrivals: Vec<_> = self.requests.iter().filter_map(arrival).collect();
@@ -575,7 +628,7 @@ impl Laws {
                 first += 1;
             }
             let count = (last + 1 - first) as u64;
-            let over = self.limits.tokens_per_minute.is_some_and(|most| tokens > most)
+            let over = self.limits.tokens_per_minute.is_some_and(|most| tokens_are_known && tokens > most)
                 || self.limits.requests_per_minute.is_some_and(|most| count > most);
             self.demand(!over, "1 (never over, says the server)", || {
                 format!("{tokens} tokens of {count} requests in the window that ends at {at}")
@@ -612,7 +665,8 @@ impl Laws {
 
     /// Law 2, over a whole run without faults: `took` at most the least possible time for what was reserved, and a little more.
     pub(crate) fn in_time(&mut self, took: u64, slack: u64) {
-        let span = nanos(self.limits.span());
+        let window = nanos(self.limits.window);
+        let span = window + most_beyond(window);
         let total: u64 = self.requests.iter().map(|request| request.reserved).sum();
         let largest = self.requests.iter().map(|request| request.reserved).max().unwrap_or(0);
         let by_tokens = self.limits.tokens_per_minute.map_or(0, |most| total.div_ceil(most + 1 - largest.min(most)));

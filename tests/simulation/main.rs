@@ -12,6 +12,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::struct_excessive_bools, reason = "what holds of a simulated world is many yes or no")]
 
+mod attempts;
 mod laws;
 mod limiter;
 mod server;

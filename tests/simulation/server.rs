@@ -13,6 +13,8 @@ use super::limiter::Limiter;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manner {
     pub(crate) transient: f64,
+    /// Requests that do not reach it.
+    pub(crate) unreached: f64,
     /// Of those, how many may ask for a wait of hours.
     pub(crate) long_waits: f64,
     pub(crate) unknown: f64,
@@ -40,6 +42,7 @@ pub(crate) struct Judgement {
     pub(crate) billed: u64,
     pub(crate) hints: Vec<ServerHint>,
     pub(crate) in_outage: bool,
+    pub(crate) reached: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,7 @@ impl Server {
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
             let verdict = failure(Kind::Run(RunStop::Quota), Class::Quota, None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
+            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true };
         }
         let first = *self.first.get_or_insert(at);
         if let Some((from, to)) = self.manner.outage
@@ -107,6 +110,7 @@ impl Server {
                 billed: 0,
                 hints: Vec::new(),
                 in_outage: true,
+                reached: class != Class::Connection,
             };
         }
         let mut hints = Vec::new();
@@ -120,7 +124,7 @@ impl Server {
             if let Err(refusal) = taken {
                 self.refused += 1;
                 let verdict = failure(Kind::Throttled, Class::RateLimited, refusal.wait, Billed::No, None);
-                return Judgement { verdict, billed: 0, hints, in_outage: false };
+                return Judgement { verdict, billed: 0, hints, in_outage: false, reached: true };
             }
         }
         let mut chance = self.random.f64();
@@ -128,6 +132,10 @@ impl Server {
             chance -= share;
             chance < 0.0
         };
+        if falls(self.manner.unreached) {
+            let verdict = failure(Kind::Transient, Class::Connection, None, Billed::No, None);
+            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: false };
+        }
         if falls(self.manner.transient) {
             let most = if self.random.f64() < self.manner.long_waits { 7_200.0 } else { 8.0 };
             let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * most));
@@ -136,6 +144,7 @@ impl Server {
                 billed: 0,
                 hints: Vec::new(),
                 in_outage: false,
+                reached: true,
             };
         }
         if falls(self.manner.unknown) {
@@ -145,6 +154,7 @@ impl Server {
                 billed,
                 hints: Vec::new(),
                 in_outage: false,
+                reached: true,
             };
         }
         let refusal = if falls(self.manner.hopeless) {
@@ -156,7 +166,7 @@ impl Server {
         };
         if let Some((kind, class)) = refusal {
             let verdict = failure(kind, class, None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false };
+            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true };
         }
         if falls(self.manner.fatal) {
             return Judgement {
@@ -164,12 +174,13 @@ impl Server {
                 billed: 0,
                 hints: Vec::new(),
                 in_outage: false,
+                reached: true,
             };
         }
         let billed = usage.total();
         if falls(self.manner.malformed) {
             let verdict = failure(Kind::Transient, Class::BadResponse, None, Billed::Yes, Some(usage));
-            return Judgement { verdict, billed, hints: Vec::new(), in_outage: false };
+            return Judgement { verdict, billed, hints: Vec::new(), in_outage: false, reached: true };
         }
         let finish = *self
             .random
@@ -181,6 +192,7 @@ impl Server {
             billed,
             hints,
             in_outage: false,
+            reached: true,
         }
     }
 }

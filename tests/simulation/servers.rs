@@ -136,6 +136,7 @@ fn setting(class: Class, seed: u64) -> Setting {
             store_down: 0,
             one_disk: false,
             flush_failure: 0.0,
+            time: None,
             sleeps: false,
             interrupts: false,
         },

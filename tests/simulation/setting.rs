@@ -30,7 +30,7 @@ pub(crate) struct Prompt {
 /// How things go in one seed.
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// Delays stay below what the ledger's guard takes up.
+    /// Delays from admission to arrival vary by no more than law 1 has to bear: by a tenth of a window, at most 200 ms.
     pub(crate) tame: bool,
     /// Mean delay of the store, of the disk and of the way to the server, and the mean time a server works, in nanoseconds.
     pub(crate) store_delay: u64,
@@ -47,6 +47,8 @@ pub(crate) struct Case {
     pub(crate) one_disk: bool,
     /// How often the outputs' folder cannot be flushed.
     pub(crate) flush_failure: f64,
+    /// How long a run is given, about, in nanoseconds.
+    pub(crate) time: Option<u64>,
     pub(crate) sleeps: bool,
     pub(crate) interrupts: bool,
 }
@@ -170,12 +172,13 @@ impl Setting {
             .collect();
         let limits = limits(&mut random, &prompts, max_output_tokens);
         let (tame, faultless) = (random.bool(), random.u8(..5) < 2);
-        // Said here once more, so that a ledger without it is found out.
-        let guard = nanos((limits.window / 64).min(Duration::from_millis(250)));
+        // A way to the server that takes now so long and now so much longer must not take a run over its limit.
+        let varies = nanos((limits.window / 10).min(Duration::from_millis(200)));
         let mut case = Case {
             tame,
-            store_delay: if tame { guard / 8 } else { random.u64(1..20 * MS) },
-            transit: if tame { guard / 4 } else { random.u64(1..200 * MS) },
+            // No delay is more than twice its mean: all of them together vary by that.
+            store_delay: if tame { varies / 6 } else { random.u64(1..20 * MS) },
+            transit: if tame { varies / 3 } else { random.u64(1..200 * MS) },
             work: random.u64(MS..5 * SECOND),
             quick_refusals: random.bool(),
             faultless,
@@ -184,6 +187,7 @@ impl Setting {
             store_down: 0,
             one_disk: false,
             flush_failure: 0.0,
+            time: None,
             sleeps: !tame && random.u8(..4) == 0,
             interrupts: random.u8(..5) == 0,
         };
@@ -210,7 +214,7 @@ impl Setting {
         let start = Day::of(midnight + TimeDelta::days(random.i64(0..3)), &zone).ends - TimeDelta::seconds(before);
         let mono = random.u64(1..1_000_000 * SECOND);
         let wall_steps = random.u8(..4) == 0;
-        let manner = manner(&mut random, &limits, faultless);
+        let mut manner = manner(&mut random, &limits, faultless);
         let _ = random.u64(..);
         let crashes = if random.bool() { random.usize(1..5) } else { 0 };
         let mut crash_at: Vec<u64> = (0..crashes).map(|_| random.u64(1..(count * 14 + 30))).collect();
@@ -220,6 +224,22 @@ impl Setting {
         case.one_disk = random.bool();
         if random.u8(..8) == 0 {
             case.flush_failure = random.f64() * 0.2;
+        }
+        // What came later to this has numbers of its own, so that the seeds before it stay what they were.
+        let mut more = fastrand::Rng::with_seed(seed ^ 0x00de_ad11_4e50);
+        let up_to = |more: &mut fastrand::Rng, spans: &[u64]| {
+            let most = *more.choice(spans).expect("not empty");
+            more.u64(1..most) * SECOND
+        };
+        if !faultless && more.u8(..6) == 0 {
+            let from = more.u64(..60) * SECOND;
+            manner.outage = Some((from, from + up_to(&mut more, &[10, 60, 600, 7_200])));
+        }
+        if !faultless && more.u8(..4) == 0 {
+            manner.unreached = more.f64() * 0.2;
+        }
+        if more.u8(..6) == 0 {
+            case.time = Some(up_to(&mut more, &[10, 60, 3_600]));
         }
         Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, random }
     }

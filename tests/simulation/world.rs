@@ -1,5 +1,6 @@
 //! The world around the machine: time, the store, the disk, the way to the server, and all that goes wrong there.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -24,7 +25,7 @@ use promptmill::send::classify::{Kind, Verdict};
 use promptmill::write::target;
 
 use super::laws::{Laws, Waiting, number};
-use super::server::Server;
+use super::server::{Judgement, Server};
 use super::setting::{Case, Prompt, Setting, ZONES};
 
 const MS: u64 = 1_000_000;
@@ -102,7 +103,7 @@ enum Happening {
     Unbegun,
     Unrecorded(Vec<Finished>, NotRecorded),
     Arrive { request: usize, job: JobIndex },
-    Heard(JobIndex, Verdict, Vec<ServerHint>),
+    Heard { job: JobIndex, verdict: Verdict, hints: Vec<ServerHint>, reached: bool },
     Disk(JobIndex, Content),
     Written(JobIndex, Content, Result<ContentId, Unwritten>),
     Interrupt,
@@ -116,7 +117,7 @@ struct Due {
     at: u64,
     order: u64,
     run: u32,
-    what: Happening,
+    what: Box<Happening>,
 }
 
 impl PartialEq for Due {
@@ -151,6 +152,8 @@ pub(crate) struct World {
     hash: DefaultHasher,
     random: fastrand::Rng,
     zone: Tz,
+    /// The day that was asked for last: to work one out takes longer than most else here.
+    day: Cell<Day>,
     start: DateTime<Utc>,
     offset: i64,
     mono: u64,
@@ -181,6 +184,9 @@ pub(crate) struct World {
     down_since: Option<u64>,
     /// What was to be recorded is held by the machine.
     holding: bool,
+    /// The machine tries again what the store could not do; and prompts whose output it gave out to be written, which is not recorded.
+    trouble: bool,
+    unrecorded: BTreeSet<u64>,
     interrupts: u8,
     asleep_until: u64,
     done: bool,
@@ -201,6 +207,7 @@ impl World {
             trace,
             hash: DefaultHasher::new(),
             zone,
+            day: Cell::new(Day::of(start, &zone)),
             start,
             offset: 0,
             mono,
@@ -224,6 +231,8 @@ impl World {
             down_until: 0,
             down_since: None,
             holding: false,
+            trouble: false,
+            unrecorded: BTreeSet::new(),
             interrupts: 0,
             asleep_until: 0,
             done: false,
@@ -278,12 +287,16 @@ impl World {
 
     fn now(&self) -> Now {
         let wall = self.start + TimeDelta::nanoseconds(self.mono as i64 + self.offset);
-        Now { mono: Mono(self.mono), wall, day: Day::of(wall, &self.zone) }
+        let last = self.day.get();
+        if !(last.starts..last.ends).contains(&wall) {
+            self.day.set(Day::of(wall, &self.zone));
+        }
+        Now { mono: Mono(self.mono), wall, day: self.day.get() }
     }
 
     fn push(&mut self, run: u32, delay: u64, what: Happening) {
         self.order += 1;
-        self.due.push(Due { at: self.mono + delay, order: self.order, run, what });
+        self.due.push(Due { at: self.mono + delay, order: self.order, run, what: Box::new(what) });
     }
 
     /// A delay around `mean`: bounded by twice that in a tame seed, else with a long tail.
@@ -317,8 +330,8 @@ impl World {
                 self.laws.stuck("it goes round in circles");
                 break;
             }
-            let dead = due.run != 0 && due.run != self.run && !matches!(due.what, Happening::Arrive { .. });
-            if dead || matches!(due.what, Happening::Wake(wake) if wake != self.wake) {
+            let dead = due.run != 0 && due.run != self.run && !matches!(*due.what, Happening::Arrive { .. });
+            if dead || matches!(*due.what, Happening::Wake(wake) if wake != self.wake) {
                 continue;
             }
             self.pass_to(due.at);
@@ -359,6 +372,7 @@ impl World {
             in_flight: machine.progress().in_flight,
             asks: self.asking,
             records: self.recording,
+            holds: self.trouble && (self.laws.has_open() || !self.unrecorded.is_empty()),
             ready,
             room: machine.progress().in_flight < self.rules.concurrency.most(),
             binds: machine.progress().binds.map(|binds| binds.what.clone()),
@@ -369,7 +383,7 @@ impl World {
         if self.trace == Trace::Print {
             println!("{:>12.6} run {} {:?}", self.mono as f64 / 1e9, due.run, due.what);
         }
-        match due.what {
+        match *due.what {
             Happening::Wake(_) => self.feed(Input::Wake),
             Happening::StoreBegin(claims) => self.store_begin(&claims),
             Happening::Begun(begun) => {
@@ -391,10 +405,10 @@ impl World {
                 self.feed(Input::Unrecorded(finished, why));
             }
             Happening::Arrive { request, job } => self.arrive(due.run, request, job),
-            Happening::Heard(job, verdict, hints) => {
+            Happening::Heard { job, verdict, hints, reached } => {
                 let now = self.now();
                 let prompt = self.prompt_of(job);
-                self.laws.heard(&now, prompt, &verdict);
+                self.laws.heard(&now, prompt, &verdict, reached);
                 self.feed(Input::Heard(job, verdict, hints));
             }
             Happening::Disk(job, content) => self.write(job, content),
@@ -479,7 +493,9 @@ impl World {
             }
             Action::Write(job, content) => {
                 self.ready.remove(&job);
-                self.laws.writes(self.prompt_of(job), &content);
+                let prompt = self.prompt_of(job);
+                self.unrecorded.insert(prompt);
+                self.laws.writes(prompt, &content);
                 self.soon(self.case.store_delay, Happening::Disk(job, content));
             }
             Action::Learn(learned) => self.learned = learned,
@@ -514,7 +530,11 @@ impl World {
             Event::Waiting { .. } => self.outcome.waits += 1,
             Event::Stopping { .. } => self.outcome.stops += 1,
             Event::Resumed { cause: Cause::Refused } => self.outcome.strays += 1,
-            Event::Released {} => self.outcome.released += 1,
+            Event::Holding { .. } => self.trouble = true,
+            Event::Released {} => {
+                self.trouble = false;
+                self.outcome.released += 1;
+            }
             _ => {}
         }
     }
@@ -559,8 +579,9 @@ impl World {
         self.holding = false;
         for end in &finished {
             let prompt = number(&end.key);
-            if let Some(Settlement { used, heard, .. }) = &end.settled {
-                self.laws.settled(prompt, *used, heard.0);
+            self.unrecorded.remove(&prompt);
+            if let Some(Settlement { used, .. }) = &end.settled {
+                self.laws.settled(prompt, *used);
             }
             match &end.ended {
                 Ended::Done { .. } => {
@@ -611,14 +632,15 @@ impl World {
         let usage = self.prompts[&prompt].usage;
         let charge = usage.input_tokens + self.rules.max_output_tokens.unwrap_or(16);
         let judgement = self.server.judge(self.mono, prompt, usage, charge);
-        self.laws.requests[request].arrived = Some(self.mono);
+        self.laws.requests[request].arrived = judgement.reached.then_some(self.mono);
         self.laws.requests[request].billed = judgement.billed;
         // A refusal is no work, and neither is an outage.
         let refused = judgement.in_outage
             || matches!(&judgement.verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
         let work = if refused && self.case.quick_refusals { self.case.transit } else { self.case.work };
         let (work, back) = (self.delay(work), self.delay(self.case.transit));
-        self.push(run, work + back, Happening::Heard(job, judgement.verdict, judgement.hints));
+        let Judgement { verdict, hints, reached, .. } = judgement;
+        self.push(run, work + back, Happening::Heard { job, verdict, hints, reached });
     }
 
     fn write(&mut self, job: JobIndex, content: Content) {
@@ -645,7 +667,7 @@ impl World {
         let until = self.mono + long;
         let due = std::mem::take(&mut self.due).into_sorted_vec();
         for mut due in due.into_iter().rev() {
-            if !matches!(due.what, Happening::Arrive { .. }) {
+            if !matches!(*due.what, Happening::Arrive { .. }) {
                 due.at = due.at.max(until);
             }
             self.due.push(due);
@@ -661,6 +683,7 @@ impl World {
             // Every other run counts the days of another zone.
             let place = ZONES.iter().position(|zone| *zone == self.zone).expect("one of them");
             self.zone = ZONES[(place + 1) % ZONES.len()];
+            self.day.set(Day::of(self.now().wall, &self.zone));
         }
         let now = self.now();
         if self.outcome.runs > MOST_RUNS {
@@ -716,11 +739,14 @@ impl World {
             *self.open_in_batch.entry(job.batch).or_default() += usize::from(!prompt.doomed);
         }
         let lost: Vec<u64> = lost.iter().map(|request| number(&request.key)).collect();
-        self.laws.starts(jobs.iter().map(|job| number(&job.key)), &lost);
+        let is_given = self.case.time.filter(|_| self.outcome.runs < 5);
+        self.rules.deadline = is_given.map(|time| Mono(self.mono + self.random.u64(..=2 * time)));
+        let deadline = self.rules.deadline.map(|deadline| deadline.0);
+        self.laws.starts(jobs.iter().map(|job| number(&job.key)), &lost, deadline);
         self.ready =
             (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
         (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
-        self.down_since = None;
+        (self.trouble, self.unrecorded, self.down_since) = (false, BTreeSet::new(), None);
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
         let server =
@@ -740,7 +766,7 @@ impl World {
         }
         self.outcome.gave_up_store += usize::from(matches!(ending, Ending::Store(_)));
         if !dropped {
-            self.laws.ends(machine.jobs().len(), machine.progress().tally, self.journalled, ending);
+            self.laws.ends(&now, machine.jobs().len(), machine.progress().tally, self.journalled, ending);
         } else if !matches!(ending, Ending::Interrupted(_)) {
             self.laws.stuck("it ends although something is under way");
         }
@@ -786,8 +812,8 @@ impl World {
             self.laws.counts(&now, used.day);
         }
         let fits_reservation = self.rules.max_output_tokens.is_some();
-        if self.case.tame && fits_reservation {
-            self.laws.convict();
+        if self.case.tame {
+            self.laws.convict(fits_reservation);
         }
         let batched = self.prompts.values().any(|prompt| prompt.batch > 0);
         let clean = clean && self.outcome.released == 0;

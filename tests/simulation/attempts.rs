@@ -1,0 +1,70 @@
+//! Which failures use up a prompt's attempts, to the number.
+//!
+//! A failure does, unless the request never reached the server, or it fell into an outage: it was heard of while the run was paused, or the run paused
+//! for an outage before anything that had left later was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use promptmill::model::Cause;
+use promptmill::send::classify::{Failure, Kind, Verdict};
+
+/// What the run's prompts have used up.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    used: BTreeMap<u64, u32>,
+    /// Prompts of which the server said that another try is of no use.
+    hopeless: BTreeSet<u64>,
+    /// Failures that may turn out to be the server's: of which prompt, and when they were heard of.
+    unproven: Vec<(u64, u64)>,
+    paused: bool,
+}
+
+impl Attempts {
+    /// A request that left at `sent` is heard of at `now`; `reached` where it came to the server.
+    pub(crate) fn heard(&mut self, prompt: u64, sent: u64, now: u64, verdict: &Verdict, reached: bool) {
+        let kind = match verdict {
+            Verdict::Answer(_) => None,
+            Verdict::Failure(Failure { class, .. }) if class.is_local() => return,
+            Verdict::Failure(failure) => Some(failure.kind),
+        };
+        match kind {
+            None | Some(Kind::Throttled | Kind::Prompt) => self.unproven.retain(|(_, heard)| *heard > sent),
+            Some(Kind::Run(_)) => {}
+            Some(Kind::Transient | Kind::Unknown | Kind::Last) => {
+                if reached && !self.paused {
+                    *self.used.entry(prompt).or_default() += 1;
+                    self.unproven.push((prompt, now));
+                    if kind == Some(Kind::Last) {
+                        self.hopeless.insert(prompt);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The run pauses. Returns how many attempts are given back.
+    pub(crate) fn paused(&mut self, cause: Cause) -> usize {
+        let begins = !std::mem::replace(&mut self.paused, true);
+        if !begins || cause != Cause::Outage {
+            return 0;
+        }
+        for (prompt, _) in &self.unproven {
+            *self.used.get_mut(prompt).expect("it was charged") -= 1;
+            self.hopeless.remove(prompt);
+        }
+        std::mem::take(&mut self.unproven).len()
+    }
+
+    pub(crate) fn resumed(&mut self) {
+        self.paused = false;
+    }
+
+    pub(crate) fn used(&self, prompt: u64) -> u32 {
+        self.used.get(&prompt).copied().unwrap_or_default()
+    }
+
+    /// Whether nothing is left to try, of `most` attempts.
+    pub(crate) fn is_over(&self, prompt: u64, most: u32) -> bool {
+        self.used(prompt) == most || self.hopeless.contains(&prompt)
+    }
+}
