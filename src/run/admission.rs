@@ -198,7 +198,8 @@ impl Machine {
         if self.recording.is_none() && self.finished.is_empty() {
             self.store_works(actions);
         }
-        let held = self.stopping.is_some() || closed || self.throttle.until(now.mono).is_some() || self.is_holding();
+        let stops = self.stopping.is_some() || self.is_out_of_time(now);
+        let held = stops || closed || self.throttle.until(now.mono).is_some() || self.is_holding();
         for (place, (&job, reservation)) in claimed.iter().zip(begun.admitted).enumerate() {
             // Where the breaker opened in the meantime, one of them may be the probe, if it is not another's turn.
             let probing = place > 0 && self.breaker.gate(now.mono) == Gate::Probing;

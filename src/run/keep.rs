@@ -278,9 +278,13 @@ impl Machine {
 
     /// Whether nothing is to be begun because of what is not kept. A trial with nothing held is a claim.
     pub(super) fn is_holding(&mut self) -> bool {
-        let idle = self.recording.is_none() && self.finished.is_empty();
+        let is_written = |active: &Active| matches!(active, Active::Writing { .. });
+        let all_kept = self.recording.is_none() && self.finished.is_empty();
         let trouble = self.trouble.as_ref();
-        let holding = self.unwritten > 0 || trouble.is_some_and(|trouble| trouble.again.is_some() || !idle);
+        // What is written once more in a trial is not kept yet.
+        let holding = self.unwritten > 0
+            || trouble
+                .is_some_and(|trouble| trouble.again.is_some() || !all_kept || self.active.values().any(is_written));
         if holding {
             let until = trouble.and_then(|trouble| trouble.again);
             self.binds = Some(Binds { what: WaitFor::Disk, until });

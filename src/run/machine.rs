@@ -255,8 +255,7 @@ impl Machine {
     fn go_on(&mut self, now: &Now, actions: &mut Vec<Action>) {
         self.keep(now, actions);
         self.end_held(actions);
-        if self.stopping.is_none() && self.rules.deadline.is_some_and(|deadline| deadline <= now.mono) && self.open > 0
-        {
+        if self.stopping.is_none() && self.is_out_of_time(now) && self.open > 0 {
             let reason = "the time that the run was given is over".to_owned();
             self.say_stopping(reason, None, actions);
             self.stopping = Some(Ending::Deadline);
@@ -275,6 +274,11 @@ impl Machine {
         } else if let Some(at) = self.next_wake() {
             actions.push(Action::WakeAt(at));
         }
+    }
+
+    /// Whether the time that the run was given is over.
+    pub(super) fn is_out_of_time(&self, now: &Now) -> bool {
+        self.rules.deadline.is_some_and(|deadline| deadline <= now.mono)
     }
 
     /// Whether nothing is under way: neither at the store, nor at the server, nor on the way to the disk.

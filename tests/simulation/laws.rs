@@ -405,7 +405,7 @@ impl Laws {
                 let used = self.used_up.used(prompt);
                 let allowed = match class.word() {
                     "bad_request" => turn.ended,
-                    "too_large" | "empty" => used == 0,
+                    "too_large" | "not_text" => used == 0,
                     _ => self.used_up.is_over(prompt, self.attempts),
                 };
                 self.demand(allowed, "6 (attempts are counted)", || {

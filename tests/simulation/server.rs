@@ -87,17 +87,13 @@ impl Server {
     /// A request arrives at `at`, with `charge` input and named output tokens; an answer to it would have `usage`.
     pub(crate) fn judge(&mut self, at: u64, prompt: u64, usage: Usage, charge: u64) -> Judgement {
         self.arrivals += 1;
-        let failure = |kind, class, wait, billed, usage| {
-            Verdict::Failure(Failure { kind, class, message: "the server says so".into(), wait, billed, usage })
-        };
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after)
             && at > *self.quota_since.get_or_insert(at) + self.manner.quota_lasts
         {
             self.raise_quota();
         }
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after) {
-            let verdict = failure(Kind::Run(RunStop::Quota), Class::Quota, None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true };
+            return Judgement::failed(Kind::Run(RunStop::Quota), Class::Quota);
         }
         let first = *self.first.get_or_insert(at);
         if let Some((from, to)) = self.manner.outage
@@ -105,13 +101,8 @@ impl Server {
         {
             self.in_outage += 1;
             let class = if at < first + from / 2 + to / 2 { Class::Overloaded } else { Class::Connection };
-            return Judgement {
-                verdict: failure(Kind::Transient, class, None, Billed::No, None),
-                billed: 0,
-                hints: Vec::new(),
-                in_outage: true,
-                reached: class != Class::Connection,
-            };
+            let reached = class != Class::Connection;
+            return Judgement { in_outage: true, reached, ..Judgement::failed(Kind::Transient, class) };
         }
         let mut hints = Vec::new();
         if let Some(limiter) = &mut self.manner.limiter {
@@ -123,76 +114,71 @@ impl Server {
             hints = limiter.hints(at, taken.is_err().then_some(amount));
             if let Err(refusal) = taken {
                 self.refused += 1;
-                let verdict = failure(Kind::Throttled, Class::RateLimited, refusal.wait, Billed::No, None);
-                return Judgement { verdict, billed: 0, hints, in_outage: false, reached: true };
+                return Judgement { hints, ..Judgement::failed(Kind::Throttled, Class::RateLimited) }
+                    .wait(refusal.wait);
             }
         }
+        self.work(usage).unwrap_or_else(|| {
+            let finishes = [FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused];
+            let finish = *self.random.choice(&finishes).expect("not empty");
+            let told = (self.random.f64() >= self.manner.silent).then_some(usage);
+            let answer = Answer { text: right_answer(prompt), usage: told, finish, odd: Vec::new() };
+            let verdict = Verdict::Answer(answer);
+            Judgement { verdict, billed: usage.total(), hints, in_outage: false, reached: true }
+        })
+    }
+
+    /// What fails while it works; `None` where nothing does.
+    fn work(&mut self, usage: Usage) -> Option<Judgement> {
+        let manner = &self.manner;
         let mut chance = self.random.f64();
         let mut falls = |share: f64| {
             chance -= share;
             chance < 0.0
         };
-        if falls(self.manner.unreached) {
-            let verdict = failure(Kind::Transient, Class::Connection, None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: false };
-        }
-        if falls(self.manner.transient) {
-            let most = if self.random.f64() < self.manner.long_waits { 7_200.0 } else { 8.0 };
+        Some(if falls(manner.unreached) {
+            Judgement { reached: false, ..Judgement::failed(Kind::Transient, Class::Connection) }
+        } else if falls(manner.transient) {
+            let most = if self.random.f64() < manner.long_waits { 7_200.0 } else { 8.0 };
             let wait = self.random.bool().then(|| Duration::from_secs_f64(self.random.f64() * most));
-            return Judgement {
-                verdict: failure(Kind::Transient, Class::ServerError, wait, Billed::No, None),
-                billed: 0,
-                hints: Vec::new(),
-                in_outage: false,
-                reached: true,
-            };
-        }
-        if falls(self.manner.unknown) {
+            Judgement::failed(Kind::Transient, Class::ServerError).wait(wait)
+        } else if falls(manner.unknown) {
             let billed = if self.random.bool() { usage.total() } else { 0 };
-            return Judgement {
-                verdict: failure(Kind::Unknown, Class::Timeout, None, Billed::Maybe, None),
-                billed,
-                hints: Vec::new(),
-                in_outage: false,
-                reached: true,
-            };
-        }
-        let refusal = if falls(self.manner.hopeless) {
-            Some((Kind::Last, Class::ServerError))
-        } else if falls(self.manner.stray) {
-            Some((Kind::Run(RunStop::Key), Class::BadKey))
+            Judgement { billed, ..Judgement::failed(Kind::Unknown, Class::Timeout) }.costs(Billed::Maybe, None)
+        } else if falls(manner.hopeless) {
+            Judgement::failed(Kind::Last, Class::ServerError)
+        } else if falls(manner.stray) {
+            Judgement::failed(Kind::Run(RunStop::Key), Class::BadKey)
+        } else if falls(manner.fatal) {
+            Judgement::failed(Kind::Prompt, Class::BadRequest)
+        } else if falls(manner.malformed) {
+            let judgement = Judgement::failed(Kind::Transient, Class::BadResponse);
+            Judgement { billed: usage.total(), ..judgement }.costs(Billed::Yes, Some(usage))
         } else {
-            None
-        };
-        if let Some((kind, class)) = refusal {
-            let verdict = failure(kind, class, None, Billed::No, None);
-            return Judgement { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true };
+            return None;
+        })
+    }
+}
+
+impl Judgement {
+    /// A failure that costs nothing.
+    fn failed(kind: Kind, class: Class) -> Self {
+        let (message, wait, billed, usage) = ("the server says so".to_owned(), None, Billed::No, None);
+        let verdict = Verdict::Failure(Failure { kind, class, message, wait, billed, usage });
+        Self { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true }
+    }
+
+    fn wait(mut self, asked: Option<Duration>) -> Self {
+        if let Verdict::Failure(failure) = &mut self.verdict {
+            failure.wait = asked;
         }
-        if falls(self.manner.fatal) {
-            return Judgement {
-                verdict: failure(Kind::Prompt, Class::BadRequest, None, Billed::No, None),
-                billed: 0,
-                hints: Vec::new(),
-                in_outage: false,
-                reached: true,
-            };
+        self
+    }
+
+    fn costs(mut self, billed: Billed, usage: Option<Usage>) -> Self {
+        if let Verdict::Failure(failure) = &mut self.verdict {
+            (failure.billed, failure.usage) = (billed, usage);
         }
-        let billed = usage.total();
-        if falls(self.manner.malformed) {
-            let verdict = failure(Kind::Transient, Class::BadResponse, None, Billed::Yes, Some(usage));
-            return Judgement { verdict, billed, hints: Vec::new(), in_outage: false, reached: true };
-        }
-        let finish = *self
-            .random
-            .choice(&[FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused])
-            .expect("not empty");
-        let told = (self.random.f64() >= self.manner.silent).then_some(usage);
-        Judgement {
-            verdict: Verdict::Answer(Answer { text: right_answer(prompt), usage: told, finish, odd: Vec::new() }),
-            billed,
-            hints,
-            in_outage: false,
-            reached: true,
-        }
+        self
     }
 }
