@@ -12,7 +12,7 @@ use common::{Ended, Workspace};
 use promptmill::admit::hint::{LearnedLimit, Source, Unit};
 use promptmill::clock::{Day, Mono, Now};
 use promptmill::model::{Limits, Secret};
-use promptmill::record::sqlite::{RunInfo, SqliteStore};
+use promptmill::record::{self, RunInfo, Store};
 use promptmill::record::{Endpoint, endpoint};
 use promptmill::report::event::Event;
 use promptmill::standin::{Options, Server};
@@ -25,8 +25,8 @@ fn now() -> Now {
     Now { mono: Mono(7), wall, day: Day::of(wall, &Utc) }
 }
 
-fn store(workspace: &Workspace) -> SqliteStore {
-    SqliteStore::open(&workspace.path("usage.md"), Limits::default(), "boot".to_owned(), &now()).expect("a store")
+fn store(workspace: &Workspace) -> Box<dyn Store> {
+    record::open(&workspace.path("usage.md"), Limits::default(), "boot".to_owned(), &now()).expect("a store")
 }
 
 fn limit(size: f64) -> LearnedLimit {

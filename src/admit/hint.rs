@@ -124,6 +124,14 @@ pub struct LearnedLimit {
 }
 
 impl LearnedLimit {
+    /// Whether it lets something through, in a time.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.size.is_finite() && self.size > 0.0 && !self.window.is_zero()
+    }
+}
+
+impl LearnedLimit {
     /// The group under which a person's own limits are spread over the minute: the server has no part in it.
     pub const SETTINGS: &str = "settings";
     /// The group of what a `slow_down` leaves.

@@ -4,7 +4,7 @@ use super::print;
 use super::run::Run;
 use crate::model::{Ending, Exit};
 use crate::plan::Plan;
-use crate::record::sqlite::SqliteStore;
+use crate::record::Store;
 use crate::report::closing::{remarks, stopped_by, unkept};
 use crate::report::event::Event;
 use crate::report::summary::{Summary, Tally};
@@ -16,7 +16,7 @@ impl Run<'_> {
         plan: &Plan,
         tally: &Tally,
         ending: &Ending,
-        store: Option<&mut SqliteStore>,
+        store: Option<&mut dyn Store>,
         ran: bool,
     ) -> Exit {
         let exit = Exit::of(ending, tally.failed + tally.kept);

@@ -11,7 +11,7 @@ use crate::config::Environment;
 use crate::model::Exit;
 use crate::model::text::counted;
 use crate::record::Endpoint;
-use crate::record::sqlite::{SqliteStore, state_file};
+use crate::record::{self, state_file};
 use crate::report::learned::line;
 
 /// A limit and whose it is; its JSON is one object.
@@ -49,7 +49,7 @@ pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exi
 /// What is known of `endpoint`, or of all where it is `None`.
 fn known(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<Vec<Known>, Failure> {
     let (settings, clock) = (&prepared.settings, prepared.clock());
-    let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &clock.now())?;
+    let store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &clock.now())?;
     let Some(store) = store else { return Ok(Vec::new()) };
     let known = match endpoint {
         None => store.all_learned()?,
@@ -83,5 +83,5 @@ fn forget(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<usize, Fai
     if !state_file(&settings.ledger).exists() {
         return Ok(0);
     }
-    Ok(SqliteStore::open(&settings.ledger, settings.limits, clock.boot(), &clock.now())?.forget(endpoint)?)
+    Ok(record::open(&settings.ledger, settings.limits, clock.boot(), &clock.now())?.forget(endpoint)?)
 }

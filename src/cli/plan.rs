@@ -19,8 +19,7 @@ use crate::model::{Exit, Key, LimitName, Limits, OnDayLimit, Usage};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
 use crate::plan::{OverBatch, Plan};
-use crate::record::ledger_of_face;
-use crate::record::sqlite::{Found, SqliteStore};
+use crate::record::{self, Found, ledger_of_face};
 use crate::report::terminal::tell;
 use crate::report::wording::{midnight, without_history};
 use crate::run::{Job, OutputEstimate};
@@ -82,7 +81,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let clock = prepared.clock();
     let now = clock.now();
     let settings = &prepared.settings;
-    let store = SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
+    let store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
     let (ledger, found, answer) = match store {
         Some(mut store) => {
             let mut found = store.find(&prepared.outputs_name(), &settings.template.model)?;

@@ -7,8 +7,7 @@ use crate::clock::Now;
 use crate::count::Tokenizer;
 use crate::model::text::{count, counted};
 use crate::model::{Content, Usage};
-use crate::record::FaceFound;
-use crate::record::sqlite::{Found, SqliteStore, state_file};
+use crate::record::{self, FaceFound, Found, Store, state_file};
 use crate::report::event::Event;
 use crate::run::recover::Recovery;
 use crate::write::target;
@@ -18,10 +17,10 @@ const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 impl Run<'_> {
     /// Opens the ledger, and takes in an edit of `usage.md`.
-    pub(super) fn open_store(&mut self, now: &Now) -> Result<SqliteStore, Failure> {
+    pub(super) fn open_store(&mut self, now: &Now) -> Result<Box<dyn Store>, Failure> {
         let settings = &self.prepared.settings;
         let has_history = state_file(&settings.ledger).exists();
-        let mut store = SqliteStore::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
+        let mut store = record::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
         // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
         let old = (now.wall - LEFTOVER_AGE).into();
         let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
@@ -52,7 +51,7 @@ impl Run<'_> {
     }
 
     /// Writes answers that an earlier run received and could not write.
-    pub(super) fn write_kept(&mut self, store: &mut SqliteStore, found: &mut Found) -> Result<(), Failure> {
+    pub(super) fn write_kept(&mut self, store: &mut dyn Store, found: &mut Found) -> Result<(), Failure> {
         let outputs = &self.prepared.settings.outputs;
         found.count_kept_as_done();
         let mut written = Vec::new();
@@ -79,7 +78,7 @@ impl Run<'_> {
     /// Tells of the requests whose run died, and journals the answers of theirs that are on disk. `sent_again` of the others are sent again now.
     pub(super) fn settle_lost(
         &mut self,
-        store: &mut SqliteStore,
+        store: &mut dyn Store,
         recovery: &Recovery,
         sent_again: usize,
     ) -> Result<(), Failure> {

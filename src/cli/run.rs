@@ -24,7 +24,7 @@ use crate::model::{Ending, Exit, Fingerprinter, Key};
 use crate::plan::standing::Standing;
 use crate::plan::{Plan, Surveyed};
 use crate::record::entry::LostRequest;
-use crate::record::sqlite::{Found, RunInfo, SqliteStore};
+use crate::record::{Found, RunInfo, Store};
 use crate::report::event::Event;
 use crate::report::meter::Meter;
 use crate::report::summary::Tally;
@@ -95,13 +95,13 @@ impl Run<'_> {
         let mut store = self.open_store(&now)?;
         let outputs = self.prepared.outputs_name();
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
-        self.write_kept(&mut store, &mut found)?;
+        self.write_kept(store.as_mut(), &mut found)?;
         let recovery = self.prepared.recover(&mut found)?;
         let surveyed = self.prepared.survey(&scan, &found, self.args.force)?;
         if let Some(Err(panic)) = warming.map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
-        self.settle_lost(&mut store, &recovery, sent_again(&surveyed, &found.lost))?;
+        self.settle_lost(store.as_mut(), &recovery, sent_again(&surveyed, &found.lost))?;
         let plan = self.prepared.plan(surveyed);
         self.warn();
         let plan = plan?;
@@ -111,7 +111,7 @@ impl Run<'_> {
         // A run that starts has told of what was in flight, and tells of it once.
         if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
             store.write_face(&self.clock.now())?;
-            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, Some(&mut store), false));
+            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, Some(store.as_mut()), false));
         }
         let info = RunInfo {
             outputs,
@@ -156,7 +156,7 @@ impl Run<'_> {
         &mut self,
         plan: Plan,
         prompts: Folder,
-        mut store: SqliteStore,
+        mut store: Box<dyn Store>,
         found: &Found,
         held: Outputs,
     ) -> Result<Exit, Failure> {
@@ -250,7 +250,7 @@ impl Run<'_> {
                 {
                     self.warning(error.to_string());
                 }
-                Ok(self.close(&plan, &tally, &ending, Some(&mut store), true))
+                Ok(self.close(&plan, &tally, &ending, Some(store.as_mut()), true))
             }
             None => Ok(self.close(&plan, &tally, &ending, None, true)),
         }

@@ -14,8 +14,7 @@ use crate::clock::Now;
 use crate::config::Environment;
 use crate::model::text::{count, span};
 use crate::model::{Exit, LimitName, Limits};
-use crate::record::ledger_of_face;
-use crate::record::sqlite::{LastRun, SqliteStore};
+use crate::record::{self, LastRun, ledger_of_face};
 use crate::report::event::Event;
 use crate::report::learned::line;
 use crate::report::wording::line_of;
@@ -72,7 +71,7 @@ pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exi
     let settings = &prepared.settings;
     let now = clock.now();
     let mut report = Report { limits: Vec::new(), learned: Vec::new(), last_run: None, notes: Vec::new() };
-    let ledger = match SqliteStore::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
+    let ledger = match record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
         Some(mut store) => {
             let outputs = prepared.outputs_name();
             report.last_run = store.last_run(&outputs)?.map(Run::from);

@@ -12,7 +12,6 @@ use super::event_loop::Back;
 use super::parts::{Part, Unstarted, start};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;
-use crate::record::sqlite::SqliteStore;
 use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
 use crate::run::{Input, NotRecorded};
 use crate::tripwire;
@@ -32,12 +31,12 @@ enum Ask {
 pub(super) struct Keeper {
     /// `None` once nothing more is asked.
     asks: Option<Sender<Ask>>,
-    thread: JoinHandle<SqliteStore>,
+    thread: JoinHandle<Box<dyn Store>>,
 }
 
 impl Keeper {
     pub(super) fn start(
-        store: SqliteStore,
+        store: Box<dyn Store>,
         outputs: PathBuf,
         endpoint: Option<Endpoint>,
         clock: Clock,
@@ -93,14 +92,14 @@ impl Keeper {
     }
 
     /// Takes the store back; `None` where the thread died. Waits for one that has not ended.
-    pub(super) fn join(self) -> Option<SqliteStore> {
+    pub(super) fn join(self) -> Option<Box<dyn Store>> {
         self.thread.join().ok()
     }
 }
 
 /// The thread's own.
 struct Keeping {
-    store: SqliteStore,
+    store: Box<dyn Store>,
     outputs: PathBuf,
     /// Whose limits are learned; `None` where they are not kept.
     endpoint: Option<Endpoint>,
@@ -116,7 +115,7 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn keep(mut self, queue: &Receiver<Ask>, back: &UnboundedSender<Back>) -> SqliteStore {
+    fn keep(mut self, queue: &Receiver<Ask>, back: &UnboundedSender<Back>) -> Box<dyn Store> {
         let clock = self.clock;
         let mut next_face = clock.mono().plus(FACE_EVERY);
         loop {

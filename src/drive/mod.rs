@@ -18,8 +18,7 @@ use crate::admit::ledger::Used;
 use crate::clock::Clock;
 use crate::count::Tokenizer;
 use crate::model::{Ending, Fingerprinter, RequestTemplate, Secret, Signal};
-use crate::record::Endpoint;
-use crate::record::sqlite::SqliteStore;
+use crate::record::{Endpoint, Store};
 use crate::report::event::Event;
 use crate::report::summary::Progress;
 use crate::run::Machine;
@@ -50,7 +49,7 @@ pub struct Io {
     /// The outputs folder.
     pub outputs: PathBuf,
     /// Ledger and journal.
-    pub store: SqliteStore,
+    pub store: Box<dyn Store>,
     /// Whose limits are learned and kept; `None` for the stand-in.
     pub endpoint: Option<Endpoint>,
     /// The clocks.
@@ -64,7 +63,7 @@ pub struct Driven {
     /// The machine, for its counts.
     pub machine: Machine,
     /// The store; `None` where its thread died, or has not ended.
-    pub store: Option<SqliteStore>,
+    pub store: Option<Box<dyn Store>>,
     /// Whether all threads have ended. One that has not may still write an output.
     pub is_over: bool,
 }

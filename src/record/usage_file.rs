@@ -1,24 +1,17 @@
-//! `usage.md` on disk: written from the ledger, and read back where a person or another program edited it.
+//! `usage.md` on disk: what stands there, and what an edit by a person or another program means. A store writes it.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
-
-use super::sqlite::SqliteStore;
-use super::sqlite::faces::{self, Replacement, Writing};
-use super::{Store, StoreError};
+use super::StoreError;
 use crate::admit::ledger::{Amount, Entry, Ledger};
 use crate::admit::usage_md::{Face, FaceError};
-use crate::atomic::{FileIdentity, Prepared, advice, folder_of, sync_folder};
+use crate::atomic::{FileIdentity, advice};
 use crate::clock::{Mono, Now, nanos};
 use crate::model::Limits;
 use crate::regular::{self, Unread};
-
-/// So often a writing is tried that another process is in the way of. What it writes is newer than what was there, and there is a next time.
-const TRIES: u32 = 8;
 
 /// The most bytes of `usage.md`, whose six lines have about 200.
 const MOST: u64 = 64_000;
@@ -76,24 +69,8 @@ pub enum FaceFound {
     Edited(Face),
 }
 
-/// A writing of `usage.md` on its way.
-#[derive(Debug)]
-pub enum NotedFace {
-    /// The file says already what it should.
-    Same,
-    /// Another process has noted one since the amounts of this one were read.
-    Late,
-    /// It is noted, and lies beside the file.
-    Noted {
-        /// Its place in the order of writings.
-        id: i64,
-        /// The file.
-        prepared: Prepared,
-    },
-}
-
 /// What stands at `usage.md`.
-enum Found {
+pub(super) enum Found {
     Nothing,
     /// The writing of this number.
     Ours(i64),
@@ -103,150 +80,41 @@ enum Found {
 }
 
 /// A `usage.md` that someone else wrote.
-struct Edit {
-    face: Face,
-    identity: FileIdentity,
-    text: String,
+pub(super) struct Edit {
+    pub(super) face: Face,
+    pub(super) identity: FileIdentity,
+    pub(super) text: String,
 }
 
-impl SqliteStore {
-    /// Reads `usage.md`; where it was edited since it was last written, its numbers win.
-    ///
-    /// The window's numbers count from the time of the edit, the day's only where its date is today.
-    pub fn take_edit(&mut self, now: &Now) -> Result<FaceFound, UsageFileError> {
-        let path = self.ledger_file();
-        // The mode is a person's wish, also where the system would let us (as root, or by the rename).
-        if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().readonly()) {
-            return Err(UsageFileError::ReadOnly { path: path.to_owned() });
-        }
-        if !matches!(look(self.connection(), path).map_err(self.database())??, Found::Edit(_)) {
-            return Ok(FaceFound::Ours);
-        }
-        let path = path.to_owned();
-        // Looked at again where no other process writes the file or takes the edit in: an edit is taken once. Taken again, it would undo what was
-        // used since. Dies before the end: nothing was taken.
-        self.replacing(now, |transaction, ledger, boot| {
-            let Edit { face, identity, text } = match look(transaction, &path)? {
-                Ok(Found::Edit(edit)) => edit,
-                Ok(_) => return Ok(Ok(FaceFound::Ours)),
-                Err(error) => return Ok(Err(error)),
-            };
-            let used = ledger.used(now);
-            let day = day_tokens(&face, now);
-            let new = (face.minute, day) != (used.minute, used.day.tokens);
-            if new {
-                let at = edited_at(identity, now);
-                let edited = Replacement { minute: face.minute, at, day_tokens: day, fresh: false };
-                edited.put(transaction, ledger, boot, now)?;
-            }
-            let noted = faces::note(transaction, &text, identity)?;
-            faces::forget_before(transaction, noted)?;
-            Ok(Ok(if new { FaceFound::Edited(face) } else { FaceFound::Ours }))
-        })?
-    }
+/// A noted writing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Writing {
+    pub(super) id: i64,
+    pub(super) text: String,
+}
 
-    /// The ledger as the next run will see it, an edit of `usage.md` taken in, without writing anything.
-    pub fn preview(&mut self, now: &Now) -> Result<Ledger, UsageFileError> {
-        self.used(now)?;
-        let mut ledger = self.ledger().clone();
-        let found = look(self.connection(), self.ledger_file()).map_err(self.database())??;
-        if let Found::Edit(Edit { face, identity, .. }) = found {
-            take_in(&mut ledger, &face, identity, now);
-        }
-        Ok(ledger)
-    }
+/// The writings of `usage.md` that a store has noted.
+pub(super) trait Writings {
+    /// Why they cannot be read.
+    type Error;
 
-    /// Writes `usage.md` if what it says has changed, and says what it says now.
-    ///
-    /// A file that was edited or damaged since is never overwritten: its numbers are taken first, or the error is returned.
-    pub fn write_face(&mut self, now: &Now) -> Result<Face, UsageFileError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (face, noted) = self.note_face(now)?;
-            if self.place_face(noted)? || tries == TRIES {
-                return Ok(face);
-            }
-        }
-    }
+    /// The writing of this identity.
+    fn of(&self, identity: FileIdentity) -> Result<Option<Writing>, Self::Error>;
 
-    /// The first half of [`write_face`](Self::write_face): the new text lies beside the file, and is noted as ours.
-    ///
-    /// Dies before it is noted, or after: the file is as it was, and is known.
-    pub fn note_face(&mut self, now: &Now) -> Result<(Face, NotedFace), UsageFileError> {
-        self.take_edit(now)?;
-        // Asked before the amounts are read: of two writings the one that is noted later has the later amounts.
-        let newest = faces::newest(self.connection()).map_err(self.database())?;
-        let path = self.ledger_file().to_owned();
-        let face = Face::of(self.used(now)?, self.limits());
-        let text = face.to_string();
-        if text_of(&path).is_ok_and(|there| there == text) {
-            return Ok((face, NotedFace::Same));
-        }
-        let prepared = Prepared::new(&path, text.as_bytes()).map_err(unwritable(&path))?;
-        let noted = self.alone(|transaction| {
-            if faces::newest(transaction)? != newest {
-                return Ok(None);
-            }
-            if let Ok(Found::Ours(stands)) = look(transaction, &path)? {
-                faces::forget_before(transaction, stands)?;
-            }
-            faces::note(transaction, &text, prepared.identity()).map(Some)
-        })?;
-        Ok((face, noted.map_or(NotedFace::Late, |id| NotedFace::Noted { id, prepared })))
-    }
-
-    /// The second half: puts the writing in its place, where it is still the newest and nobody has edited the file. Says whether the file is right.
-    ///
-    /// However long a process is held up between the two halves, it never puts an older text over a newer one.
-    /// Dies before the rename: the file is as it was. Dies after it: it is known as ours.
-    pub fn place_face(&mut self, noted: NotedFace) -> Result<bool, UsageFileError> {
-        let (id, prepared) = match noted {
-            NotedFace::Same => return Ok(true),
-            NotedFace::Late => return Ok(false),
-            NotedFace::Noted { id, prepared } => (id, prepared),
-        };
-        let path = self.ledger_file().to_owned();
-        self.alone(|transaction| {
-            let is_newest = faces::newest(transaction)?.is_some_and(|newest| newest.id == id);
-            let is_edited =
-                !matches!(look(transaction, &path)?, Ok(Found::Nothing | Found::Ours(_) | Found::Unchanged));
-            if is_edited || !is_newest {
-                return Ok(Ok(false));
-            }
-            Ok(prepared.place(&path).map(|()| true).map_err(unwritable(&path)))
-        })?
-    }
-
-    /// Starts afresh: all counters are zero, and the old file, whatever is in it, is kept beside. Returns where.
-    pub fn reset_usage(&mut self, now: &Now) -> Result<Option<PathBuf>, UsageFileError> {
-        let path = self.ledger_file().to_owned();
-        let unwritable = unwritable(&path);
-        let kept = if path.exists() {
-            let kept = free_name(&path);
-            fs::rename(&path, &kept).map_err(&unwritable)?;
-            Some(kept)
-        } else {
-            None
-        };
-        let zero = Replacement { minute: Amount::default(), at: now.mono, day_tokens: 0, fresh: true };
-        self.replacing(now, |transaction, ledger, boot| zero.put(transaction, ledger, boot, now))?;
-        self.write_face(now)?;
-        sync_folder(folder_of(&path)).map_err(unwritable)?;
-        Ok(kept)
-    }
+    /// The newest one.
+    fn newest(&self) -> Result<Option<Writing>, Self::Error>;
 }
 
 /// Looks whether `usage.md` is one of our writings: the very file, with the very text. A person may set it back to numbers that it had before.
-fn look(connection: &Connection, path: &Path) -> rusqlite::Result<Result<Found, UsageFileError>> {
+pub(super) fn look<W: Writings>(noted: &W, path: &Path) -> Result<Result<Found, UsageFileError>, W::Error> {
     let unreadable = |source| UsageFileError::Unreadable { path: path.to_owned(), source };
     let identity = match fs::metadata(path) {
         Ok(metadata) => FileIdentity::of(&metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Found::Nothing)),
         Err(error) => return Ok(Err(unreadable(error.into()))),
     };
-    let ours = faces::of(connection, identity)?;
-    let newest = faces::newest(connection)?;
+    let ours = noted.of(identity)?;
+    let newest = noted.newest()?;
     let text = match text_of(path) {
         Ok(text) => text,
         Err(unread) => return Ok(Err(unreadable(unread))),
@@ -265,7 +133,7 @@ fn look(connection: &Connection, path: &Path) -> rusqlite::Result<Result<Found, 
     Ok(Ok(if is_unchanged { Found::Unchanged } else { Found::Edit(Edit { face, identity, text }) }))
 }
 
-fn unwritable(path: &Path) -> impl Fn(io::Error) -> UsageFileError {
+pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> UsageFileError {
     move |source| UsageFileError::Unwritable { path: path.to_owned(), source }
 }
 
@@ -285,38 +153,24 @@ pub fn ledger_of_face(path: &Path, limits: Limits, now: &Now) -> Result<Ledger, 
     Ok(ledger)
 }
 
-fn text_of(path: &Path) -> Result<String, Unread> {
+pub(super) fn text_of(path: &Path) -> Result<String, Unread> {
     let bytes = regular::read(path, MOST)?;
     Ok(String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))?)
 }
 
-fn take_in(ledger: &mut Ledger, face: &Face, identity: FileIdentity, now: &Now) {
+pub(super) fn take_in(ledger: &mut Ledger, face: &Face, identity: FileIdentity, now: &Now) {
     ledger.clear_window();
     ledger.enter(Entry::settled(0, edited_at(identity, now), face.minute));
     ledger.replace_day(Amount { tokens: day_tokens(face, now), requests: face.minute.requests }, now);
 }
 
 /// When the file was last changed, on the steady clock; at most a day ago.
-fn edited_at(identity: FileIdentity, now: &Now) -> Mono {
+pub(super) fn edited_at(identity: FileIdentity, now: &Now) -> Mono {
     let age = now.wall.timestamp_nanos_opt().map_or(0, |wall| u64::try_from(wall - identity.modified_ns).unwrap_or(0));
     Mono(now.mono.0.saturating_sub(age.min(nanos(Duration::from_secs(86_400)))))
 }
 
 /// The tokens that count today: none of another day's.
-fn day_tokens(face: &Face, now: &Now) -> u64 {
+pub(super) fn day_tokens(face: &Face, now: &Now) -> u64 {
     if face.date == now.day.date { face.day_tokens } else { 0 }
-}
-
-/// `usage.md` -> `usage.md.old`, or the first of `.old.2`, `.old.3`, ... that is free.
-fn free_name(path: &Path) -> PathBuf {
-    let with = |ending: String| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        PathBuf::from(name)
-    };
-    let first = with(".old".to_owned());
-    if !first.exists() {
-        return first;
-    }
-    (2..=u32::MAX).map(|number| with(format!(".old.{number}"))).find(|name| !name.exists()).unwrap_or(first)
 }

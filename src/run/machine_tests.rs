@@ -10,7 +10,7 @@ use crate::admit::ledger::Ledger;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
 use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Place, Usage};
-use crate::record::Store;
+use crate::record::Admissions as _;
 use crate::record::memory::MemoryStore;
 use crate::report::event::Event;
 use crate::send::answer::Answer;

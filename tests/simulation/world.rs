@@ -14,10 +14,10 @@ use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
 use promptmill::model::{
-    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Status,
+    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Status, Usage,
 };
 use promptmill::record::memory::MemoryStore;
-use promptmill::record::{Begun, Claim, Ended, Finished, Settlement, Store};
+use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, Journal as _, RunInfo, Settlement};
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
@@ -34,6 +34,9 @@ const SECOND: u64 = 1_000 * MS;
 const MOST_STEPS: u64 = 2_000_000;
 const MOST_RUNS: u32 = 60;
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
+/// What the store knows the folder and the model by.
+const OUTPUTS: &str = "out";
+const MODEL: &str = "m";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trace {
@@ -690,20 +693,23 @@ impl World {
             self.laws.stuck("it is started again and again");
             return;
         }
-        let lost = self.store.start_run();
+        let Found { known, lost, kept, .. } = self.store.find(OUTPUTS, MODEL).expect("a store in memory");
+        let info = RunInfo { outputs: OUTPUTS.to_owned(), model: MODEL.to_owned(), rehearsal: false, pid: 1 };
+        self.store.start_run(&info, &now).expect("a store in memory");
         let stands = |key: &Key| {
             let output = self.outputs.get(key)?;
             Some(Stands { content: content_id(output), failure: matches!(output, Content::Error { .. }) })
         };
         let Recovery { answered, .. } = recover(lost.clone(), stands);
         for (request, content) in &answered {
-            self.store.recover_lost(request, *content);
+            let recovered = (request.clone(), Usage::default(), *content);
+            self.store.recover_lost(&[recovered], &now).expect("a store in memory");
             self.adopted.insert(request.key.clone());
             self.outcome.adopted += 1;
         }
-        for (key, text) in self.store.kept() {
-            if self.adopted.insert(key.clone()) {
-                self.outputs.insert(key.clone(), Content::Answer(text.clone()));
+        for answer in kept {
+            if self.adopted.insert(answer.key.clone()) {
+                self.outputs.insert(answer.key, Content::Answer(answer.text));
             }
         }
         let mut jobs = Vec::new();
@@ -711,7 +717,7 @@ impl World {
         let mut batches: Vec<u32> = Vec::new();
         for (&number, prompt) in &self.prompts {
             let key = Key::from(number);
-            let known = self.store.known().get(&key);
+            let known = known.get(&key);
             let done = known.is_some_and(|known| known.status == Status::Done && known.fingerprint == FINGERPRINT)
                 || self.adopted.contains(&key);
             self.laws.output(number, done, self.outputs.get(&key));
@@ -749,8 +755,8 @@ impl World {
         (self.trouble, self.unrecorded, self.down_since) = (false, BTreeSet::new(), None);
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
-        let server =
-            ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), self.store.recent(), &now);
+        let recent = self.store.recent(&now).expect("a store in memory");
+        let server = ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), recent, &now);
         self.machine = Some(Machine::new(jobs, self.rules.clone(), estimate, server, self.random.u64(..)));
         self.feed(Input::Start);
     }
@@ -797,9 +803,10 @@ impl World {
     fn judge(&mut self, began: u64) {
         let now = self.now();
         let clean = self.outcome.runs == 1;
+        let known = self.store.find(OUTPUTS, MODEL).expect("a store in memory").known;
         for &number in self.prompts.keys() {
             let key = Key::from(number);
-            let status = self.store.known().get(&key).map(|known| known.status);
+            let status = known.get(&key).map(|known| known.status);
             let done = status == Some(Status::Done) || self.adopted.contains(&key);
             self.laws.output(number, done, self.outputs.get(&key));
             // Where its own place was taken, the store alone has its end.

@@ -6,29 +6,27 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::super::StoreError;
-use super::{SqliteStore, day, last_entry, next, signed};
+use super::super::usage_file::{Writing, Writings};
+use super::follow::{last_entry, next};
+use super::{SqliteStore, day, signed};
 use crate::admit::ledger::{Amount, Ledger};
 use crate::atomic::FileIdentity;
 use crate::clock::{Mono, Now, Quarter};
 
-/// A noted writing.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) struct Writing {
-    pub(in super::super) id: i64,
-    pub(in super::super) text: String,
-}
+impl Writings for Connection {
+    type Error = rusqlite::Error;
 
-/// The writing of this identity.
-pub(in super::super) fn of(connection: &Connection, identity: FileIdentity) -> rusqlite::Result<Option<Writing>> {
-    connection
-        .prepare_cached("SELECT id, text FROM faces WHERE inode = ?1 AND modified_ns = ?2 ORDER BY id DESC LIMIT 1")?
+    fn of(&self, identity: FileIdentity) -> rusqlite::Result<Option<Writing>> {
+        self.prepare_cached(
+            "SELECT id, text FROM faces WHERE inode = ?1 AND modified_ns = ?2 ORDER BY id DESC LIMIT 1",
+        )?
         .query_row(params![identity.inode.cast_signed(), identity.modified_ns], writing)
         .optional()
-}
+    }
 
-/// The newest writing.
-pub(in super::super) fn newest(connection: &Connection) -> rusqlite::Result<Option<Writing>> {
-    connection.prepare_cached("SELECT id, text FROM faces ORDER BY id DESC LIMIT 1")?.query_row([], writing).optional()
+    fn newest(&self) -> rusqlite::Result<Option<Writing>> {
+        self.prepare_cached("SELECT id, text FROM faces ORDER BY id DESC LIMIT 1")?.query_row([], writing).optional()
+    }
 }
 
 fn writing(row: &rusqlite::Row<'_>) -> rusqlite::Result<Writing> {
@@ -36,11 +34,7 @@ fn writing(row: &rusqlite::Row<'_>) -> rusqlite::Result<Writing> {
 }
 
 /// Notes a writing.
-pub(in super::super) fn note(
-    transaction: &Transaction<'_>,
-    text: &str,
-    identity: FileIdentity,
-) -> rusqlite::Result<i64> {
+pub(super) fn note(transaction: &Transaction<'_>, text: &str, identity: FileIdentity) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached("INSERT INTO faces (text, inode, modified_ns) VALUES (?1, ?2, ?3)")?
         .execute(params![text, identity.inode.cast_signed(), identity.modified_ns])?;
@@ -48,27 +42,27 @@ pub(in super::super) fn note(
 }
 
 /// Forgets the writings before the one that stands there.
-pub(in super::super) fn forget_before(transaction: &Transaction<'_>, stands: i64) -> rusqlite::Result<()> {
+pub(super) fn forget_before(transaction: &Transaction<'_>, stands: i64) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM faces WHERE id < ?1")?.execute([stands]).map(drop)
 }
 
 /// What takes the place of all that is used up.
 #[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Replacement {
+pub(super) struct Replacement {
     /// The window's amount,
-    pub(in super::super) minute: Amount,
+    pub(super) minute: Amount,
     /// which counts from this moment.
-    pub(in super::super) at: Mono,
+    pub(super) at: Mono,
     /// The day's tokens.
-    pub(in super::super) day_tokens: u64,
+    pub(super) day_tokens: u64,
     /// Whether it is a fresh start. The day's requests do not stand in `usage.md`: an edit leaves them as they are, a fresh start empties them too,
     /// and all other days.
-    pub(in super::super) fresh: bool,
+    pub(super) fresh: bool,
 }
 
 impl Replacement {
     /// Puts it in its place.
-    pub(in super::super) fn put(
+    pub(super) fn put(
         self,
         transaction: &Transaction<'_>,
         ledger: &mut Ledger,
@@ -100,7 +94,7 @@ impl Replacement {
 
 impl SqliteStore {
     /// Runs `work` in one immediate transaction: no other process notes or places a writing meanwhile.
-    pub(in super::super) fn alone<T>(
+    pub(super) fn alone<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -115,7 +109,7 @@ impl SqliteStore {
     }
 
     /// The same, where a [`Replacement`] may take the place of what is used up.
-    pub(in super::super) fn replacing<T>(
+    pub(super) fn replacing<T>(
         &mut self,
         now: &Now,
         work: impl FnOnce(&Transaction<'_>, &mut Ledger, &str) -> rusqlite::Result<T>,

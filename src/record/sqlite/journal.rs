@@ -1,55 +1,15 @@
 //! The journal between runs: what a run finds at its start, and what it leaves at its end.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::super::StoreError;
+use super::super::done::Remembered;
 use super::super::entry::{LostRequest, Step, next_status};
-use super::{SqliteStore, day, illegal, number, places, signed, unsigned};
+use super::super::{Found, History, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, RunInfo, StoreError};
+use super::attempts::illegal;
+use super::{SqliteStore, day, number, places, signed, unsigned};
 use crate::clock::Now;
 use crate::model::{Before, Class, ContentId, Fingerprint, Key, Known, Status, Usage};
-
-/// How many of the latest answers tell what a model's answers need.
-pub(super) const LATEST_ANSWERS: i64 = 256;
-
-/// What a run says of itself.
-#[derive(Clone, Debug)]
-pub struct RunInfo {
-    /// The outputs folder, as an absolute path: what prompts are kept by.
-    pub outputs: String,
-    /// The model.
-    pub model: String,
-    /// Whether the stand-in answers.
-    pub rehearsal: bool,
-    /// The process.
-    pub pid: u32,
-}
-
-/// What earlier runs left of an outputs folder.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The last end of each prompt.
-    pub known: HashMap<Key, Known>,
-    /// Requests that were in flight when their run died.
-    pub lost: Vec<LostRequest>,
-    /// Answers that could not be written.
-    pub kept: Vec<KeptAnswer>,
-    /// Output tokens of the model's latest answers.
-    pub latest_output_tokens: Vec<u64>,
-}
-
-impl Found {
-    /// Counts the kept answers as done: a run writes them before it decides what to send, and a plan says so.
-    pub fn count_kept_as_done(&mut self) {
-        for answer in &self.kept {
-            if let Some(known) = self.known.get_mut(&answer.key) {
-                *known = known.clone().answered(answer.content());
-            }
-        }
-    }
-}
 
 /// An entry whose answer is on disk after all.
 struct Recovered<'a> {
@@ -61,42 +21,8 @@ struct Recovered<'a> {
     output: ContentId,
 }
 
-/// An answer that a run could not write.
-#[derive(Clone, Debug)]
-pub struct KeptAnswer {
-    run: i64,
-    /// Its prompt.
-    pub key: Key,
-    /// The answer.
-    pub text: String,
-}
-
-impl KeptAnswer {
-    fn content(&self) -> ContentId {
-        ContentId::of(self.text.as_bytes())
-    }
-}
-
-/// The last run of a folder, for `status`.
-#[derive(Clone, Debug)]
-pub struct LastRun {
-    /// The model.
-    pub model: String,
-    /// Whether the stand-in answered.
-    pub rehearsal: bool,
-    /// Its process.
-    pub pid: u32,
-    /// When it started.
-    pub started: DateTime<Utc>,
-    /// When it ended; `None` while it runs, and for one that died.
-    pub ended: Option<DateTime<Utc>>,
-    /// Its closing line.
-    pub summary: Option<String>,
-}
-
-impl SqliteStore {
-    /// What earlier runs left of the folder `outputs`, for requests to `model`.
-    pub fn find(&self, outputs: &str, model: &str) -> Result<Found, StoreError> {
+impl Journal for SqliteStore {
+    fn find(&self, outputs: &str, model: &str) -> Result<Found, StoreError> {
         let run = || -> rusqlite::Result<Found> {
             let mut found = Found::default();
             let mut entries = self.connection.prepare(
@@ -132,16 +58,20 @@ impl SqliteStore {
             let mut latest = self.connection.prepare(
                 "SELECT e.output_tokens FROM runs r JOIN entries e ON e.run = r.id WHERE r.model = ?1 AND e.status = ?2 ORDER BY e.run DESC LIMIT ?3",
             )?;
-            let latest = latest
-                .query_map(params![model, Status::Done as i64, LATEST_ANSWERS], |row| Ok(unsigned(row.get(0)?)))?;
+            let latest = latest.query_map(params![model, Status::Done as i64, signed(LATEST_ANSWERS)], |row| {
+                Ok(unsigned(row.get(0)?))
+            })?;
             found.latest_output_tokens = latest.collect::<rusqlite::Result<_>>()?;
             Ok(found)
         };
         run().map_err(self.database())
     }
 
-    /// Starts a run. Call it while the outputs folder is locked: requests of the folder that are still "sending" have lost their run, and are marked so.
-    pub fn start_run(&mut self, info: &RunInfo, now: &Now) -> Result<(), StoreError> {
+    fn history(&self, outputs: &str) -> Result<Box<dyn History>, StoreError> {
+        Ok(Box::new(Remembered(self.find(outputs, "")?.known)))
+    }
+
+    fn start_run(&mut self, info: &RunInfo, now: &Now) -> Result<(), StoreError> {
         let run = self.write(&|| *now, |transaction, _, now| {
             transaction.execute(
                 "UPDATE entries SET status = ?1 WHERE status = ?2 AND run IN (SELECT id FROM runs WHERE outputs = ?3)",
@@ -159,8 +89,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Ends the run with its closing line.
-    pub fn end_run(&mut self, summary: &str, now: &Now) -> Result<(), StoreError> {
+    fn end_run(&mut self, summary: &str, now: &Now) -> Result<(), StoreError> {
         let run = self.run;
         self.write(&|| *now, |transaction, _, now| {
             transaction.execute(
@@ -171,8 +100,7 @@ impl SqliteStore {
         })
     }
 
-    /// Journals that the answers of lost requests stand on disk after all: their run wrote them and died before it could say so.
-    pub fn recover_lost(&mut self, found: &[(LostRequest, Usage, ContentId)], now: &Now) -> Result<(), StoreError> {
+    fn recover_lost(&mut self, found: &[(LostRequest, Usage, ContentId)], now: &Now) -> Result<(), StoreError> {
         let recovered = found.iter().map(|(request, usage, output)| Recovered {
             run: request.run,
             key: request.key.clone(),
@@ -184,8 +112,7 @@ impl SqliteStore {
         self.recover(recovered, now)
     }
 
-    /// Journals that a kept answer is written now.
-    pub fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
+    fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
         let recovered = Recovered {
             run: answer.run,
             key: answer.key.clone(),
@@ -197,6 +124,43 @@ impl SqliteStore {
         self.recover([recovered].into_iter(), now)
     }
 
+    fn adopt(&mut self, adopted: &[(Key, Fingerprint, u64)], now: &Now) -> Result<(), StoreError> {
+        let run = self.run;
+        self.write(&|| *now, |transaction, _, now| {
+            let mut insert = transaction.prepare(
+                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6)",
+            )?;
+            for (key, fingerprint, bytes) in adopted {
+                insert.execute(params![run, number(key)?, fingerprint.0, Status::Done as i64, signed(*bytes), now.wall.timestamp_millis()])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn last_run(&self, outputs: &str) -> Result<Option<LastRun>, StoreError> {
+        self.connection
+            .query_row(
+                "SELECT model, rehearsal, pid, started_ms, ended_ms, summary FROM runs WHERE outputs = ?1 ORDER BY id DESC LIMIT 1",
+                [outputs],
+                |row| {
+                    let ended: Option<i64> = row.get(4)?;
+                    Ok(LastRun {
+                        model: row.get(0)?,
+                        rehearsal: row.get(1)?,
+                        pid: row.get(2)?,
+                        started: wall(row.get(3)?),
+                        ended: ended.map(wall),
+                        summary: row.get(5)?,
+                    })
+                },
+            )
+            .optional()
+            .map_err(self.database())
+    }
+}
+
+impl SqliteStore {
     fn recover<'a>(&mut self, recovered: impl Iterator<Item = Recovered<'a>>, now: &Now) -> Result<(), StoreError> {
         self.write(&|| *now, |transaction, _, now| {
             for Recovered { run, key, steps, from, usage, output } in recovered {
@@ -222,43 +186,6 @@ impl SqliteStore {
             }
             Ok(())
         })
-    }
-
-    /// Journals that an output which the journal did not know answers `fingerprint`: its history was lost, and the answer is kept.
-    pub fn adopt(&mut self, adopted: &[(Key, Fingerprint, u64)], now: &Now) -> Result<(), StoreError> {
-        let run = self.run;
-        self.write(&|| *now, |transaction, _, now| {
-            let mut insert = transaction.prepare(
-                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6)",
-            )?;
-            for (key, fingerprint, bytes) in adopted {
-                insert.execute(params![run, number(key)?, fingerprint.0, Status::Done as i64, signed(*bytes), now.wall.timestamp_millis()])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The last run of the folder `outputs`.
-    pub fn last_run(&self, outputs: &str) -> Result<Option<LastRun>, StoreError> {
-        self.connection
-            .query_row(
-                "SELECT model, rehearsal, pid, started_ms, ended_ms, summary FROM runs WHERE outputs = ?1 ORDER BY id DESC LIMIT 1",
-                [outputs],
-                |row| {
-                    let ended: Option<i64> = row.get(4)?;
-                    Ok(LastRun {
-                        model: row.get(0)?,
-                        rehearsal: row.get(1)?,
-                        pid: row.get(2)?,
-                        started: wall(row.get(3)?),
-                        ended: ended.map(wall),
-                        summary: row.get(5)?,
-                    })
-                },
-            )
-            .optional()
-            .map_err(self.database())
     }
 }
 

@@ -1,42 +1,36 @@
-//! What the model of a server's limits starts from: the limits that earlier runs learned, and what was admitted a short while ago.
+//! The limits of servers that earlier runs learned: what the model of a server starts from.
 
 use std::time::Duration;
 
 use rusqlite::{Row, TransactionBehavior, params};
 
-use super::super::StoreError;
 use super::super::endpoint::Endpoint;
+use super::super::{Learned, StoreError};
 use super::journal::wall;
 use super::{SqliteStore, signed, unsigned};
 use crate::admit::hint::{LearnedLimit, Source, Unit};
-use crate::admit::ledger::Amount;
-use crate::clock::{Mono, Now, nanos};
+use crate::clock::nanos;
 
-impl SqliteStore {
-    /// The limits learned for `endpoint`.
-    pub fn learned(&self, endpoint: &Endpoint) -> Result<Vec<LearnedLimit>, StoreError> {
+impl Learned for SqliteStore {
+    fn learned(&self, endpoint: &Endpoint) -> Result<Vec<LearnedLimit>, StoreError> {
         let text = endpoint.text();
         let all = self.select_learned("WHERE endpoint = ?1", &[&text])?;
         Ok(all.into_iter().map(|(_, limit)| limit).collect())
     }
 
-    /// All limits that were learned, sorted by endpoint.
-    pub fn all_learned(&self) -> Result<Vec<(Endpoint, LearnedLimit)>, StoreError> {
+    fn all_learned(&self) -> Result<Vec<(Endpoint, LearnedLimit)>, StoreError> {
         let mut all = self.select_learned("", &[])?;
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
     }
 
-    /// Keeps `limits` as what is known of `endpoint`; what was known before is replaced. Limits without a size or a window are left out.
-    ///
-    /// One transaction. Dies before it: what was known before stays.
-    pub fn learn(&mut self, endpoint: &Endpoint, limits: &[LearnedLimit]) -> Result<(), StoreError> {
+    fn learn(&mut self, endpoint: &Endpoint, limits: &[LearnedLimit]) -> Result<(), StoreError> {
         let database = self.database();
         let mut run = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let text = endpoint.text();
             transaction.execute("DELETE FROM learned WHERE endpoint = ?1", [&text])?;
-            for limit in limits.iter().filter(|limit| is_sound(limit)) {
+            for limit in limits.iter().filter(|limit| limit.is_sound()) {
                 transaction.execute(
                     "INSERT OR REPLACE INTO learned VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     params![
@@ -56,22 +50,16 @@ impl SqliteStore {
         run().map_err(database)
     }
 
-    /// Forgets what was learned for `endpoint`, or for all where none is named, and tells how many limits that were.
-    pub fn forget(&mut self, endpoint: Option<&Endpoint>) -> Result<usize, StoreError> {
+    fn forget(&mut self, endpoint: Option<&Endpoint>) -> Result<usize, StoreError> {
         let forgotten = match endpoint {
             Some(endpoint) => self.connection.execute("DELETE FROM learned WHERE endpoint = ?1", [endpoint.text()]),
             None => self.connection.execute("DELETE FROM learned", []),
         };
         forgotten.map_err(self.database())
     }
+}
 
-    /// The amounts of the window that ends at `now`, each with the moment it was admitted, in that order: those of all processes.
-    pub fn recent(&mut self, now: &Now) -> Result<Vec<(Mono, Amount)>, StoreError> {
-        self.read(now)?;
-        self.ledger.used(now);
-        Ok(self.ledger.recent().collect())
-    }
-
+impl SqliteStore {
     fn select_learned(
         &self,
         which: &str,
@@ -108,12 +96,7 @@ fn learned(row: &Row<'_>) -> rusqlite::Result<Option<LearnedLimit>> {
         source,
         learned: wall(row.get(7)?),
     };
-    Ok(is_sound(&limit).then_some(limit))
-}
-
-/// A limit that lets something through, in a time.
-fn is_sound(limit: &LearnedLimit) -> bool {
-    limit.size.is_finite() && limit.size > 0.0 && !limit.window.is_zero()
+    Ok(limit.is_sound().then_some(limit))
 }
 
 /// The file's word, which stays whatever the type is called.
@@ -203,20 +186,5 @@ mod tests {
                 .expect(what);
         }
         assert_eq!(store.all_learned().expect("read").len(), 1);
-    }
-
-    #[test]
-    fn the_recent_amounts_are_those_of_all_processes_in_the_window() {
-        use crate::record::Store as _;
-        let (_folder, ledger, mut one) = fresh();
-        let mut other = open(&ledger);
-        other.start_run(&super::super::tests::info("other"), &at(0)).expect("a run");
-        let claim = super::super::tests::claim;
-        let _ = one.begin(&[claim(1, 10), claim(2, 20)], &|| at(1)).expect("begun");
-        let _ = other.begin(&[claim(1, 5)], &|| at(2)).expect("begun");
-        let expected = [(at(1).mono, Amount { tokens: 30, requests: 2 }), (at(2).mono, Amount::request(5))];
-        assert_eq!(one.recent(&at(3)).expect("read"), expected);
-        assert_eq!(one.recent(&at(62)).expect("read"), expected[1..]);
-        assert_eq!(one.recent(&at(70)).expect("read"), []);
     }
 }

@@ -3,29 +3,31 @@
 //! The file lies in `.promptmill/` beside `usage.md`. Each write is one `BEGIN IMMEDIATE` transaction, so that two processes never decide on the same room;
 //! what others have written since is read at its start. A process keeps the running window in memory and reads only what changed.
 
+mod attempts;
 mod day;
-pub(super) mod faces;
-mod history;
+mod faces;
+mod follow;
 mod journal;
 mod learned;
+mod notes;
 mod places;
 mod private;
 mod schema;
+mod usage_file;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
-pub use journal::{Found, KeptAnswer, LastRun, RunInfo};
+pub use usage_file::NotedFace;
 
-use super::entry::{IllegalStep, Step, next_status};
-use super::{Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Store, StoreError};
-use crate::admit::ledger::{Admission, Amount, Entry, Ledger, Settled, Used, latest_quarter};
+use super::{AttemptId, Fault, Store, StoreError};
+use crate::admit::ledger::Ledger;
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
-use crate::clock::{Mono, Now, Quarter, nanos};
-use crate::model::{Class, Key, Limits, Status};
+use crate::clock::Now;
+use crate::model::{Key, Limits};
+use follow::{Seen, read_changes};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub struct SqliteStore {
     ledger: Ledger,
     seen: Seen,
     run: Option<i64>,
+    /// The attempts of this process that have not ended.
+    flying: HashMap<AttemptId, attempts::Place>,
+    next_attempt: u64,
 }
 
 /// Where the state of the ledger `ledger_file` is kept: `usage.md` -> `.promptmill/usage.db` beside it.
@@ -95,6 +100,8 @@ impl SqliteStore {
             ledger: Ledger::new(limits),
             seen: Seen::default(),
             run: None,
+            flying: HashMap::new(),
+            next_attempt: 0,
         }
     }
 
@@ -102,17 +109,6 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether the file is where it was opened. One that is not goes on as if nothing had happened, and nobody finds what is noted there.
-    pub fn is_there(&self) -> Result<(), StoreError> {
-        let there = std::fs::metadata(&self.path).map(|metadata| FileIdentity::of(&metadata).inode);
-        // While we have it open, no other file has its inode.
-        if there.is_ok_and(|inode| inode == self.inode) {
-            Ok(())
-        } else {
-            Err(StoreError::Gone { path: self.path.clone() })
-        }
     }
 
     /// Runs `work` in one immediate transaction that has read what others wrote. The ledger in memory is handed in, to be changed with the file.
@@ -137,7 +133,7 @@ impl SqliteStore {
         run().map_err(|source| {
             // What the memory has of it is not in the file.
             *seen = Seen::nothing();
-            StoreError::Database { path: path.clone(), source }
+            database(path, source)
         })
     }
 
@@ -150,324 +146,39 @@ impl SqliteStore {
         };
         run().map_err(|source| {
             *seen = Seen::nothing();
-            StoreError::Database { path: path.clone(), source }
+            database(path, source)
         })
     }
 
-    pub(super) fn ledger_file(&self) -> &Path {
-        &self.ledger_file
-    }
-
-    pub(super) fn limits(&self) -> &Limits {
-        self.ledger.limits()
-    }
-
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    pub(super) fn database(&self) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+    fn database(&self) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
         let path = self.path.clone();
-        move |source| StoreError::Database { path: path.clone(), source }
+        move |source| database(&path, source)
     }
 }
 
 impl Store for SqliteStore {
-    fn begin(&mut self, claims: &[Claim], now: &dyn Fn() -> Now) -> Result<Begun, StoreError> {
-        let run = self.run;
-        let boot = self.boot.clone();
-        let span_ms = signed(self.ledger.limits().span().as_millis());
-        self.write(now, |transaction, ledger, now| {
-            let wall_ms = now.wall.timestamp_millis();
-            let mut begun = Begun { admitted: Vec::new(), refused: None };
-            let entry = last_entry(transaction)? + 1;
-            let quarter = Quarter::of(now.wall);
-            day::correct(transaction, latest_quarter(now))?;
-            let mut total = Amount::default();
-            let mut journal = transaction.prepare_cached(
-                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, begun_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, 0, ?8)
-                 ON CONFLICT DO UPDATE SET status = ?4, attempts = ?5, reserved_tokens = ?7, begun_ms = ?8",
-            )?;
-            for claim in claims {
-                let [least, tokens] = [claim.least, claim.tokens].map(|tokens| tokens.min(MOST_TOKENS));
-                let (admission, tokens) = ledger.reserve(unsigned(entry), least, tokens, now);
-                match admission {
-                    Admission::Now => {
-                        let status = step(transaction, run, &claim.key, Step::Begin)?;
-                        journal.execute(params![
-                            run, number(&claim.key)?, claim.fingerprint.0, status as i64, claim.attempt,
-                            signed(claim.input_tokens), signed(tokens), wall_ms
-                        ])?;
-                        places::note_before(transaction, run, &claim.key, claim.before)?;
-                        total.tokens = total.tokens.saturating_add(tokens);
-                        total.requests += 1;
-                        begun.admitted.push(Reservation { entry: unsigned(entry), at: now.mono, quarter, tokens });
-                    }
-                    Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
-                    Admission::Never(too_large) => begun.refused = Some(Refusal::Never(too_large)),
-                }
-                if begun.refused.is_some() {
-                    break;
-                }
-            }
-            if total.requests > 0 {
-                let rev = next(transaction, "rev")?;
-                transaction.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?6, ?2)")?.execute(params![
-                    entry, signed(now.mono.0), boot, wall_ms, signed(total.tokens), signed(total.requests), rev
-                ])?;
-                day::add(transaction, quarter, total)?;
-                // Entries that have left every window are of no use; twice the span leaves those be whom another process still settles.
-                // Those of this boot are as old as the steady clock says, wherever the wall clock was set.
-                let old_ms = (2 * span_ms).max(3_600_000);
-                transaction
-                    .prepare_cached(
-                        "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE CASE boot WHEN ?1 THEN at < ?2 ELSE wall_ms < ?3 END ORDER BY id LIMIT 64)",
-                    )?
-                    .execute(params![boot, signed(now.mono.0) - old_ms.saturating_mul(1_000_000), wall_ms - old_ms])?;
-            }
-            Ok(begun)
-        })
-    }
-
-    fn finish(&mut self, finished: &[Finished], now: &Now) -> Result<(), StoreError> {
-        let run = self.run;
-        let wall_ms = now.wall.timestamp_millis();
-        self.write(&|| *now, |transaction, ledger, _| {
-            let mut entries: BTreeMap<(u64, Quarter), Change> = BTreeMap::new();
-            let mut journal = transaction.prepare_cached(
-                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
-                 ON CONFLICT DO UPDATE SET status = ?4, input_tokens = CASE WHEN ?5 > 0 THEN ?5 ELSE input_tokens END, output_tokens = ?6,
-                 bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
-            )?;
-            let replaced: Option<i64> = transaction
-                .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            for Finished { key, fingerprint, settled, ended } in finished {
-                if let Some(Settlement { reservation, used, heard }) = settled {
-                    let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..*used };
-                    // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
-                    let is_replaced = Some(signed(reservation.entry)) <= replaced;
-                    let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
-                    let settled = Settled { reserved: reservation.tokens, used, heard: *heard };
-                    ledger.settle(reservation.entry, reservation.at, reservation.quarter, settled);
-                    let change = entries.entry((reservation.entry, reservation.quarter)).or_default();
-                    change.tokens = change.tokens.saturating_add(signed(used.tokens) - signed(reservation.tokens));
-                    change.requests += signed(used.requests) - 1;
-                    change.settled += 1;
-                    change.heard = change.heard.max(*heard);
-                }
-                let row = Row::of(ended);
-                let status = step(transaction, run, key, row.step)?;
-                journal.execute(params![
-                    run, number(key)?, fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
-                    wall_ms, row.class, row.message, row.finish
-                ])?;
-                if let Ended::Done { output, .. } = ended {
-                    places::note_output(transaction, run, key, *output)?;
-                }
-                if let Ended::Unwritten { text, .. } = ended {
-                    transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, number(key)?, text])?;
-                }
-            }
-            if !entries.is_empty() {
-                let rev = next(transaction, "rev")?;
-                let mut settle = transaction.prepare_cached(
-                    "UPDATE ledger SET tokens = min(max(tokens + ?2, 0), 9223372036854775807), requests = max(requests + ?3, 0), rev = ?4, open = max(open - ?5, 0),
-                     heard = max(heard, ?6) WHERE id = ?1",
-                )?;
-                for ((entry, quarter), change) in entries {
-                    let entry = signed(entry);
-                    settle.execute(params![entry, change.tokens, change.requests, rev, change.settled, signed(change.heard.0)])?;
-                    day::settle(transaction, quarter, change.tokens, change.requests)?;
-                }
-            }
+    fn is_there(&self) -> Result<(), StoreError> {
+        let there = std::fs::metadata(&self.path).map(|metadata| FileIdentity::of(&metadata).inode);
+        // While we have it open, no other file has its inode.
+        if there.is_ok_and(|inode| inode == self.inode) {
             Ok(())
-        })
-    }
-
-    fn used(&mut self, now: &Now) -> Result<Used, StoreError> {
-        self.read(now)?;
-        Ok(self.ledger.used(now))
-    }
-}
-
-/// What settlements change of one entry of the ledger.
-#[derive(Default)]
-struct Change {
-    tokens: i64,
-    requests: i64,
-    /// Requests that are settled.
-    settled: i64,
-    heard: Mono,
-}
-
-/// The columns of an ended attempt.
-struct Row<'a> {
-    step: Step,
-    input_tokens: u64,
-    output_tokens: u64,
-    bytes: u64,
-    class: Option<&'static str>,
-    message: Option<&'a str>,
-    finish: Option<String>,
-}
-
-impl<'a> Row<'a> {
-    fn of(ended: &'a Ended) -> Self {
-        let empty = Row {
-            step: Step::Again,
-            input_tokens: 0,
-            output_tokens: 0,
-            bytes: 0,
-            class: None,
-            message: None,
-            finish: None,
-        };
-        match ended {
-            Ended::Done { usage, finish, output } => Row {
-                step: Step::Done,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                bytes: output.bytes,
-                finish: Some(finish.to_string()),
-                ..empty
-            },
-            Ended::Failed { class, message, usage } => Row {
-                step: Step::Fail,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                class: Some(class.word()),
-                message: Some(message),
-                ..empty
-            },
-            Ended::Again { class } => Row { class: class.map(Class::word), ..empty },
-            Ended::Unwritten { usage, finish, .. } => Row {
-                step: Step::Keep,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                finish: Some(finish.to_string()),
-                ..empty
-            },
-        }
-    }
-}
-
-/// The status of a prompt's entry after `step`.
-fn step(transaction: &Transaction<'_>, run: Option<i64>, key: &Key, step: Step) -> rusqlite::Result<Status> {
-    let from: Option<i64> = transaction
-        .prepare_cached("SELECT status FROM entries WHERE run = ?1 AND prompt = ?2")?
-        .query_row(params![run, number(key)?], |row| row.get(0))
-        .optional()?;
-    next_status(from.and_then(Status::from_number), step).map_err(illegal)
-}
-
-/// A step that cannot follow, as an error of the transaction that it ends.
-fn illegal(step: IllegalStep) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(Box::new(step))
-}
-
-/// The number of the last entry that was made, 0 where there was none.
-fn last_entry(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
-    let last = transaction
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'ledger'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(last.unwrap_or(0))
-}
-
-/// Raises a counter and tells its new value.
-fn next(transaction: &Transaction<'_>, counter: &str) -> rusqlite::Result<i64> {
-    transaction
-        .prepare_cached("UPDATE counters SET value = value + 1 WHERE name = ?1 RETURNING value")?
-        .query_row([counter], |row| row.get(0))
-}
-
-/// How far the memory has followed the file.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Changes of `ledger` up to this one are in memory.
-    rev: i64,
-    epoch: i64,
-    /// `SQLite`'s own count of other connections' commits; unchanged means that nothing is to be read.
-    version: Option<i64>,
-    /// The first quarter of an hour that is in memory.
-    since: Option<Quarter>,
-}
-
-impl Seen {
-    /// All is to be read anew: no file has this epoch.
-    fn nothing() -> Self {
-        Self { epoch: -1, ..Self::default() }
-    }
-}
-
-/// Brings the ledger in memory up to the file.
-fn read_changes(
-    transaction: &Transaction<'_>,
-    ledger: &mut Ledger,
-    boot: &str,
-    seen: &mut Seen,
-    now: &Now,
-) -> rusqlite::Result<()> {
-    let version: i64 = transaction.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
-    let counter = |name: &str| -> rusqlite::Result<i64> {
-        transaction.prepare_cached("SELECT value FROM counters WHERE name = ?1")?.query_row([name], |row| row.get(0))
-    };
-    let epoch = counter("epoch")?;
-    let day = Quarter::of(now.day.starts);
-    // Our own commits leave SQLite's count alone.
-    if seen.version == Some(version) && seen.epoch == epoch && seen.since.is_some_and(|since| since <= day) {
-        return Ok(());
-    }
-    seen.version = Some(version);
-    if seen.epoch != epoch {
-        seen.epoch = epoch;
-        seen.rev = 0;
-        ledger.clear_window();
-    }
-    let mut rows = transaction.prepare_cached(
-        "SELECT id, at, boot, wall_ms, tokens, requests, rev, open, heard FROM ledger WHERE rev > ?1",
-    )?;
-    let mut rows = rows.query([seen.rev])?;
-    while let Some(row) = rows.next()? {
-        let (at, open, heard) = if row.get_ref(2)?.as_str()? == boot {
-            (Mono(unsigned(row.get(1)?)), unsigned(row.get(7)?), Mono(unsigned(row.get(8)?)))
         } else {
-            // Worked out anew from the wall clock, the moment may be a little different from the last time. When it was heard of is not
-            // known in our time: it counts as open, which is the longest.
-            ledger.remove(unsigned(row.get(0)?));
-            let at = before(now, row.get(3)?);
-            (at, 1, at)
-        };
-        let amount = Amount { tokens: unsigned(row.get(4)?), requests: unsigned(row.get(5)?) };
-        seen.rev = (seen.rev).max(row.get(6)?);
-        if at.plus(ledger.limits().span()) > now.mono {
-            ledger.enter(Entry { id: unsigned(row.get(0)?), at, amount, open, heard });
+            Err(StoreError::Gone { path: self.path.clone() })
         }
     }
-    seen.since = Some(day);
-    ledger.set_quarters(day::read(transaction, day)?);
-    Ok(())
 }
 
-/// When a moment of the wall clock was on the steady one: for what happened before the machine was started.
-///
-/// A moment that the wall clock has not reached (it was set back) counts as now: it stays counted for a whole window, and no longer.
-fn before(now: &Now, wall_ms: i64) -> Mono {
-    let then = DateTime::<Utc>::from_timestamp_millis(wall_ms).unwrap_or(now.wall);
-    let age = (now.wall - then).to_std().unwrap_or_default();
-    Mono(now.mono.0.saturating_sub(nanos(age)))
+/// What `source` says of the state file `path`.
+fn database(path: &Path, source: rusqlite::Error) -> StoreError {
+    let fault = match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Fault::Busy,
+        Some(ErrorCode::DiskFull) => Fault::Full,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Fault::Damaged,
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Fault::ReadOnly,
+        _ => Fault::Other,
+    };
+    StoreError::Database { path: path.to_owned(), fault, source: Box::new(source) }
 }
-
-/// More tokens than any request has: an amount is cut to this, so that sums stay far below what the file can hold.
-const MOST_TOKENS: u64 = 1 << 53;
 
 /// `SQLite`'s numbers are signed, and what is added beyond them becomes a float there: each sum is cut to the largest.
 fn signed(number: impl TryInto<i64>) -> i64 {
@@ -491,10 +202,11 @@ fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
 /// What the tests of this folder share.
 #[cfg(test)]
 mod tests {
+    use super::super::{Claim, Journal as _, RunInfo};
     use super::*;
-    use crate::clock::Day;
+    use crate::clock::{Day, Mono};
     use crate::model::{Before, Fingerprint, Key};
-    use chrono::TimeDelta;
+    use chrono::{DateTime, TimeDelta, Utc};
 
     /// The clocks `seconds` after the start.
     pub(super) fn at(seconds: u64) -> Now {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, Row, Transaction, params};
 
-use super::journal::Found;
+use super::super::Found;
 use super::{number, signed, unsigned};
 use crate::model::{Before, ContentId, Key};
 

@@ -84,7 +84,7 @@ fn missing(found: i64) -> impl Iterator<Item = &'static str> {
 ///
 /// One transaction. Dies before it: the file is as it was.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    let database = |source| StoreError::Database { path: path.to_owned(), source };
+    let database = |source| super::database(path, source);
     let mut connection = Connection::open(path).map_err(database)?;
     set_up(&connection).map_err(database)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
@@ -120,7 +120,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError
     if !is_there(path)? {
         return Ok(None);
     }
-    let database = |source| StoreError::Database { path: path.to_owned(), source };
+    let database = |source| super::database(path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match untouched(path) {
         Some(uri) => Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI),
@@ -172,10 +172,10 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::model::{Before, Limits};
-    use crate::record::Store as _;
     use crate::record::endpoint::endpoint;
     use crate::record::sqlite::tests::{at, claim, open as open_store};
     use crate::record::sqlite::{SqliteStore, state_file};
+    use crate::record::{Admissions as _, Journal as _, Learned as _, Notes as _};
 
     /// A state file of format 1, with a run, an entry in the window and the day, and a request in flight.
     fn of_format_1() -> (tempfile::TempDir, std::path::PathBuf) {

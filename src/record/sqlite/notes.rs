@@ -5,16 +5,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rusqlite::{TransactionBehavior, params};
 
-use super::super::StoreError;
-use super::journal::{LATEST_ANSWERS, wall};
+use super::super::{LATEST_ANSWERS, Notes, StoreError};
+use super::journal::wall;
 use super::{SqliteStore, signed, unsigned};
 use crate::model::Status;
 
-impl SqliteStore {
-    /// Journals what happened in the run that goes on, in this order.
-    ///
-    /// One transaction. Dies before it: the events are not in the journal, and nothing else is lost.
-    pub fn note(&mut self, events: &[(DateTime<Utc>, String)]) -> Result<(), StoreError> {
+impl Notes for SqliteStore {
+    fn note(&mut self, events: &[(DateTime<Utc>, String)]) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
@@ -31,8 +28,7 @@ impl SqliteStore {
         run().map_err(database)
     }
 
-    /// The last `most` notes of the last run of the folder `outputs`, the oldest first.
-    pub fn last_notes(&self, outputs: &str, most: usize) -> Result<Vec<(DateTime<Utc>, String)>, StoreError> {
+    fn last_notes(&self, outputs: &str, most: usize) -> Result<Vec<(DateTime<Utc>, String)>, StoreError> {
         let run = || -> rusqlite::Result<Vec<_>> {
             let mut notes = self.connection.prepare(
                 "SELECT at_ms, event FROM notes WHERE run = (SELECT max(id) FROM runs WHERE outputs = ?1) ORDER BY id DESC LIMIT ?2",
@@ -45,9 +41,7 @@ impl SqliteStore {
         Ok(notes)
     }
 
-    /// The mean time from a request's admission to its answer's record, of the model's latest answers; those of the stand-in or of a real API.
-    /// `None` where there are none.
-    pub fn mean_answer(&self, model: &str, rehearsal: bool) -> Result<Option<Duration>, StoreError> {
+    fn mean_answer(&self, model: &str, rehearsal: bool) -> Result<Option<Duration>, StoreError> {
         // An answer that a later run found or wrote has no time of its own: it has no `finish`, or ended after its run.
         let mean: Option<f64> = self
             .connection
@@ -56,7 +50,7 @@ impl SqliteStore {
                    SELECT e.begun_ms, e.ended_ms FROM runs r JOIN entries e ON e.run = r.id
                    WHERE r.model = ?1 AND r.rehearsal = ?2 AND e.status = ?3 AND e.begun_ms IS NOT NULL AND e.finish IS NOT NULL
                    AND (r.ended_ms IS NULL OR e.ended_ms <= r.ended_ms) ORDER BY e.run DESC LIMIT ?4)",
-                params![model, rehearsal, Status::Done as i64, LATEST_ANSWERS],
+                params![model, rehearsal, Status::Done as i64, signed(LATEST_ANSWERS)],
                 |row| row.get(0),
             )
             .map_err(self.database())?;
@@ -71,7 +65,7 @@ mod tests {
     use super::*;
     use crate::admit::ledger::Amount;
     use crate::model::{Class, ContentId, FinishReason, Key, Usage};
-    use crate::record::{Ended, Finished, Settlement, Store as _};
+    use crate::record::{Admissions as _, Ended, Finished, Journal as _, Settlement};
 
     fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
         seconds.map(|second| (at(second).wall, format!("note {second}"))).collect()

@@ -1,0 +1,125 @@
+//! What a request says on its way through the store: what it asks for, what it is given, and how it ended.
+
+use crate::admit::ledger::{Amount, Wait};
+use crate::clock::Mono;
+use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, Key, TooLarge, Usage};
+
+/// One request that wants to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its prompt.
+    pub key: Key,
+    /// What would be sent.
+    pub fingerprint: Fingerprint,
+    /// Which attempt this is, from 1; attempts that were throttled count here too.
+    pub attempt: u32,
+    /// Input tokens, counted.
+    pub input_tokens: u64,
+    /// Input and expected output tokens: what is reserved, where there is room for it.
+    pub tokens: u64,
+    /// What is reserved at the least; at most `tokens`, and less only where these are an estimate.
+    pub least: u64,
+    /// What stands at its output's place.
+    pub before: Before,
+}
+
+/// Names an attempt in the store that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub(super) u64);
+
+/// An admitted request's tokens. It is given back with [`Finished`]; one that never is stays counted as spent.
+#[must_use = "a reservation that is not finished stays counted as spent"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// By which the store knows the rest.
+    pub(super) attempt: AttemptId,
+    /// Tokens reserved.
+    pub(super) tokens: u64,
+}
+
+impl Reservation {
+    /// Tokens reserved.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}
+
+/// The answer to [`Admissions::begin`](super::Admissions::begin).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Reservations for the first claims, in their order.
+    pub admitted: Vec<Reservation>,
+    /// Why the next claim was not admitted; `None` where all were.
+    pub refused: Option<Refusal>,
+}
+
+/// Why a claim was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It may be asked for again then.
+    NotBefore(Wait),
+    /// It never fits.
+    Never(TooLarge),
+}
+
+/// A reservation with what the request really used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Its place in the ledger.
+    pub reservation: Reservation,
+    /// What it used: one request with its input and output tokens, or nothing where it never left.
+    pub used: Amount,
+    /// When its answer, or its failure, came.
+    pub heard: Mono,
+}
+
+/// The end of one attempt, or of a prompt that was never sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// Its prompt.
+    pub key: Key,
+    /// What would have been sent.
+    pub fingerprint: Fingerprint,
+    /// What becomes of its reservation; `None` for a prompt that was never sent.
+    pub settled: Option<Settlement>,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The answer is on disk.
+    Done {
+        /// What the API reports, or what was counted where it reports nothing.
+        usage: Usage,
+        /// Whether the answer is whole.
+        finish: FinishReason,
+        /// The output.
+        output: ContentId,
+    },
+    /// It failed for good.
+    Failed {
+        /// The error class.
+        class: Class,
+        /// What happened.
+        message: String,
+        /// Tokens that were billed all the same.
+        usage: Usage,
+    },
+    /// It is to be sent again, in this run or a later one.
+    Again {
+        /// The error class; `None` where the request never left.
+        class: Option<Class>,
+    },
+    /// The answer came and could not be written: the store keeps its text until a later run writes it.
+    Unwritten {
+        /// What it cost.
+        usage: Usage,
+        /// Whether the answer is whole.
+        finish: FinishReason,
+        /// The answer.
+        text: String,
+    },
+}

@@ -1,0 +1,83 @@
+//! What a run says of itself, and what the runs before it have left.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::entry::LostRequest;
+use crate::model::{ContentId, Key, Known};
+
+/// How many of the latest answers tell what a model's answers need.
+pub(super) const LATEST_ANSWERS: usize = 256;
+
+/// What a run says of itself.
+#[derive(Clone, Debug)]
+pub struct RunInfo {
+    /// The outputs folder, as an absolute path: what prompts are kept by.
+    pub outputs: String,
+    /// The model.
+    pub model: String,
+    /// Whether the stand-in answers.
+    pub rehearsal: bool,
+    /// The process.
+    pub pid: u32,
+}
+
+/// What earlier runs left of an outputs folder.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The last end of each prompt.
+    pub known: HashMap<Key, Known>,
+    /// Requests that were in flight when their run died.
+    pub lost: Vec<LostRequest>,
+    /// Answers that could not be written.
+    pub kept: Vec<KeptAnswer>,
+    /// Output tokens of the model's latest answers.
+    pub latest_output_tokens: Vec<u64>,
+}
+
+impl Found {
+    /// Counts the kept answers as done: a run writes them before it decides what to send, and a plan says so.
+    pub fn count_kept_as_done(&mut self) {
+        for answer in &self.kept {
+            if let Some(known) = self.known.get_mut(&answer.key) {
+                *known = known.clone().answered(answer.content());
+            }
+        }
+    }
+}
+
+/// An answer that a run could not write.
+#[derive(Clone, Debug)]
+pub struct KeptAnswer {
+    pub(super) run: i64,
+    /// Its prompt.
+    pub key: Key,
+    /// The answer.
+    pub text: String,
+}
+
+impl KeptAnswer {
+    /// What it is once it is written.
+    #[must_use]
+    pub fn content(&self) -> ContentId {
+        ContentId::of(self.text.as_bytes())
+    }
+}
+
+/// The last run of a folder, for `status`.
+#[derive(Clone, Debug)]
+pub struct LastRun {
+    /// The model.
+    pub model: String,
+    /// Whether the stand-in answered.
+    pub rehearsal: bool,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// When it ended; `None` while it runs, and for one that died.
+    pub ended: Option<DateTime<Utc>>,
+    /// Its closing line.
+    pub summary: Option<String>,
+}
