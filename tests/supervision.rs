@@ -21,7 +21,7 @@ fn slow() -> Server {
 }
 
 fn panicking(workspace: &Workspace, server: &Server, at: &str) -> Command {
-    let mut command = workspace.command_against(server, &["--concurrency", &IN_FLIGHT.to_string()]);
+    let mut command = workspace.command_against(server, &["-v", "--concurrency", &IN_FLIGHT.to_string()]);
     command.env("TEST_PANIC", at);
     command
 }
@@ -63,6 +63,21 @@ fn each_part_that_panics_ends_the_run() {
         let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
         let ended = Ended::run(&mut panicking(&workspace, &server, at));
         assert_heard_of(&workspace, &server, &ended, part);
+    }
+}
+
+#[test]
+fn a_writer_that_panics_still_says_so() {
+    for (at, part) in
+        [("stdout:15", "the thread that writes to stdout"), ("stderr:12", "the thread that writes to stderr")]
+    {
+        let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
+        let ended = Ended::run(&mut panicking(&workspace, &server, at));
+        let [done, _, _, pending] = ended.counts();
+        assert!(ended.code == Some(1) && pending > 0, "{part}: {ended:#?}");
+        ended.says(&[part, " ended unexpectedly (src/report/", "this is a bug, please report it", "not written"]);
+        workspace.run_against(&server, &[]).assert_ended(0, [PROMPTS - done, done, 0, 0]);
+        assert!(server.log().len() as u64 <= PROMPTS + IN_FLIGHT, "{part}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a run says that it has ended: its closing line, and what is to be known beside it.
 
-use super::print;
+use std::time::Duration;
+
 use super::run::Run;
 use crate::model::{Ending, Exit};
 use crate::plan::Plan;
@@ -8,6 +9,9 @@ use crate::record::Store;
 use crate::report::closing::{remarks, stopped_by, unkept};
 use crate::report::event::Event;
 use crate::report::summary::{Summary, Tally};
+
+/// The closing line waits so long for the lines before it, which go another way.
+const IN_ORDER: Duration = Duration::from_millis(500);
 
 impl Run<'_> {
     /// Prints the closing line and what is to be known beside it.
@@ -41,13 +45,14 @@ impl Run<'_> {
             self.warning(message);
         }
         self.watcher.terminal.end();
+        let hurry = matches!(ending, Ending::Interrupted(_) | Ending::Broken(_));
         if self.args.json {
             let stopped_by = summary.stopped_by.clone();
             self.watcher.tell(&Event::Summary(summary));
             if let (Ending::Broken(_), Some(reason)) = (ending, stopped_by) {
                 self.watcher.terminal.say(&format!("ended early: {reason}"));
             }
-            return self.read(exit);
+            return self.finish(exit, hurry);
         }
         if !self.args.quiet {
             for line in remarks(&summary) {
@@ -57,16 +62,16 @@ impl Run<'_> {
         if let Some(reason) = &summary.stopped_by {
             self.watcher.terminal.say(&format!("ended early: {reason}"));
         }
-        // The run has ended as it has ended, whoever reads of it.
-        if let Err(error) = print(&[summary.to_string()]) {
-            self.watcher.stdout_fails = true;
-            self.watcher.terminal.say(&format!("warning: {error}; the closing line: {summary}"));
+        // On a terminal it is the last line.
+        let _ = self.watcher.terminal.wait(IN_ORDER);
+        self.watcher.stdout.line(summary.to_string());
+        if self.watcher.stdout.wait(IN_ORDER) == 0
+            && let Some(error) = self.watcher.stdout.failure()
+        {
+            // The run has ended as it has ended, whoever reads of it.
+            let line = format!("warning: cannot write to standard output: {error}; the closing line: {summary}");
+            self.watcher.terminal.say(&line);
         }
-        self.read(exit)
-    }
-
-    /// The exit code of a run, where what was to be read of it may not have been written.
-    fn read(&self, exit: Exit) -> Exit {
-        if exit == Exit::Done && self.watcher.stdout_fails { Exit::SomeFailed } else { exit }
+        self.finish(exit, hurry)
     }
 }

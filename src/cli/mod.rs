@@ -5,6 +5,7 @@ mod close;
 mod consent;
 mod deadline;
 mod failure;
+mod finish;
 mod limits;
 mod parse;
 mod plan;

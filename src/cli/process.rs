@@ -7,6 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::drive::parts::Part;
 use crate::drive::{News, vigil};
 use crate::model::Signal;
+use crate::report::stderr::Stderr;
 use crate::tripwire;
 
 /// Ctrl-C, the polite kill, and a terminal that is closed.
@@ -64,7 +65,7 @@ fn is_hangup_ignored(status: &str) -> bool {
 }
 
 /// Diagnostics on stderr, with `-v` and `-vv`. async-openai logs whole bodies, so its target stays off.
-pub(super) fn start_log(verbose: u8) {
+pub(super) fn start_log(verbose: u8, stderr: Stderr) {
     use tracing::level_filters::LevelFilter;
     use tracing_subscriber::filter::Targets;
     use tracing_subscriber::layer::SubscriberExt;
@@ -79,7 +80,7 @@ pub(super) fn start_log(verbose: u8) {
         .with_target("promptmill", level)
         .with_target("async_openai", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         // What cannot be logged would be said with a panicking print.

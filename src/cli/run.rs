@@ -1,34 +1,34 @@
 //! `promptmill run`.
 
 use std::collections::HashSet;
-use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chrono::Local;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::RunArgs;
 use super::deadline::ends_at;
 use super::prepare::Prepared;
-use super::process::{listen_for_signals, open_files, start_log};
+use super::process::{listen_for_signals, open_files};
 use super::watch::Watcher;
 use super::{Failure, consent};
 use crate::admit::server::ServerLimits;
 use crate::clock::{Clock, Mono};
 use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
-use crate::drive::parts::{Part, start};
-use crate::drive::{Driven, Io, drive, vigil};
+use crate::drive::parts::{Part, ended_unexpectedly, start};
+use crate::drive::{Driven, Io, News, drive, vigil};
 use crate::model::{Ending, Exit, Fingerprinter, Key};
 use crate::plan::standing::Standing;
 use crate::plan::{Plan, Surveyed};
 use crate::record::entry::LostRequest;
 use crate::record::{Found, RunInfo, Store};
+use crate::report::closing::broken;
 use crate::report::event::Event;
-use crate::report::meter::Meter;
 use crate::report::summary::Tally;
-use crate::report::terminal::Terminal;
 use crate::run::{Concurrency, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::source::folder::Folder;
@@ -41,25 +41,28 @@ use crate::write::target;
 const AUTO_CONCURRENCY: usize = 2_000;
 /// Open files that are not connections: outputs being written, the store, the terminal.
 const OTHER_FILES: usize = 64;
+/// What is to be read before a question is waited for in such steps.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the prompts.
 pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Failure> {
     let started = Clock::default().mono();
     let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
     let clock = prepared.clock();
-    start_log(args.verbose);
-    let deadline = ends_at(args.until.as_deref(), args.run_for, &clock.now(), &Local)?;
-    let terminal = Terminal::new(args.verbosity(), std::io::stderr().is_terminal(), prepared.settings.limits, clock);
-    let mut watcher = Watcher {
-        terminal,
-        json: args.json,
-        stdout_fails: false,
-        meter: Meter::new(prepared.settings.limits, prepared.settings.usage_every),
+    let (tell, news) = unbounded_channel();
+    let mut watcher = Watcher::start(args, &prepared.settings, clock, &tell)?;
+    let (prepared, watcher) = (&mut prepared, &mut watcher);
+    let mut run = Run { args, environment, prepared, clock, started, deadline: None, watcher, tell, news };
+    // What is said of it goes the way of all that is said.
+    let result = catch_unwind(AssertUnwindSafe(|| run.go()));
+    let failed = match result {
+        Ok(Ok(exit)) => return Ok(exit),
+        Ok(Err(failure)) => (failure.to_string(), failure.exit()),
+        Err(_) => (broken(&ended_unexpectedly(Part::Command)), Exit::SomeFailed),
     };
-    let result =
-        Run { args, environment, prepared: &mut prepared, clock, started, deadline, watcher: &mut watcher }.go();
-    watcher.terminal.end();
-    result
+    run.watcher.terminal.end();
+    run.watcher.terminal.say(&format!("error: {}", failed.0));
+    Ok(run.finish(failed.1, true))
 }
 
 /// One run, with what its steps share.
@@ -72,10 +75,15 @@ pub(super) struct Run<'a> {
     /// When the run is to end, if it is told.
     pub(super) deadline: Option<Mono>,
     pub(super) watcher: &'a mut Watcher,
+    pub(super) tell: UnboundedSender<News>,
+    /// Signals, and what becomes of threads.
+    pub(super) news: UnboundedReceiver<News>,
 }
 
 impl Run<'_> {
     fn go(&mut self) -> Result<Exit, Failure> {
+        let ends = ends_at(self.args.until.as_deref(), self.args.run_for, &self.clock.now(), &Local)?;
+        self.deadline = ends;
         let scan = self.prepared.scan()?;
         self.warn();
         if !scan.has_text() {
@@ -86,6 +94,8 @@ impl Run<'_> {
         {
             return Err(Failure::NoKey { base_url: self.prepared.settings.base_url.clone() });
         } else if let Some(question) = &self.prepared.question {
+            // What was said before stands above the question.
+            while self.watcher.terminal.wait(PATIENCE) > 0 {}
             consent::obtain(question, self.environment)?;
         }
         let warming = self.warm_tokenizer(&scan.prompts)?;
@@ -160,7 +170,6 @@ impl Run<'_> {
         found: &Found,
         held: Outputs,
     ) -> Result<Exit, Failure> {
-        let (tell, mut news) = unbounded_channel();
         let sendable = plan.sendable().count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.meter.set_price(self.prepared.price(self.clock.now().wall));
@@ -168,7 +177,7 @@ impl Run<'_> {
         let mut base_url = settings.base_url.clone();
         let standin = if self.args.offline {
             let options = standin::Options { remember: 0, ..standin::Options::default() };
-            let vigil = vigil(Part::Standin, &tell);
+            let vigil = vigil(Part::Standin, &self.tell);
             let server = standin::Server::start_thread_with(options, vigil).map_err(Failure::Offline)?;
             base_url = server.base_url();
             Some(server)
@@ -223,10 +232,9 @@ impl Run<'_> {
         let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
         let Driven { ending, machine, store, is_over } = runtime.block_on(async {
-            listen_for_signals(&tell).map_err(Failure::Runtime)?;
-            Ok::<_, Failure>(drive(machine, io, &mut news, self.watcher).await?)
+            listen_for_signals(&self.tell).map_err(Failure::Runtime)?;
+            Ok::<_, Failure>(drive(machine, io, &mut self.news, self.watcher).await?)
         })?;
-        runtime.shutdown_background();
         drop(standin);
         if !is_over {
             self.warning(
@@ -238,7 +246,7 @@ impl Run<'_> {
         }
         let tally = machine.progress().tally.clone();
         plan.jobs = machine.into_jobs();
-        match store {
+        let exit = match store {
             Some(mut store) => {
                 let ending = match store.is_there() {
                     Err(gone) if ending == Ending::Complete => Ending::Store(gone.to_string()),
@@ -250,10 +258,13 @@ impl Run<'_> {
                 {
                     self.warning(error.to_string());
                 }
-                Ok(self.close(&plan, &tally, &ending, Some(store.as_mut()), true))
+                self.close(&plan, &tally, &ending, Some(store.as_mut()), true)
             }
-            None => Ok(self.close(&plan, &tally, &ending, None, true)),
-        }
+            None => self.close(&plan, &tally, &ending, None, true),
+        };
+        // Signals are listened for up to here.
+        runtime.shutdown_background();
+        Ok(exit)
     }
 
     fn concurrency(&self) -> usize {

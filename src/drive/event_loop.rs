@@ -69,6 +69,8 @@ pub(super) struct EventLoop<'a> {
     watch: &'a mut dyn Watch,
     /// Whether a signal has come.
     interrupted: bool,
+    /// Whether the machine knows that what is told of it is not read.
+    behind: bool,
     /// Threads that have not ended.
     threads: usize,
     /// Whether a panic was noted that nobody has told of.
@@ -98,6 +100,7 @@ impl<'a> EventLoop<'a> {
             news,
             watch,
             interrupted: false,
+            behind: false,
             threads: disk::THREADS + 1,
             unexplained: false,
             ended: None,
@@ -142,6 +145,11 @@ impl<'a> EventLoop<'a> {
                 Next::Broken(part) => return Stop::AtOnce(Input::Broken(ended_unexpectedly(part))),
                 Next::Nothing => {}
             }
+            let behind = self.watch.is_behind();
+            if std::mem::replace(&mut self.behind, behind) != behind {
+                next = Next::Input(Input::Behind(behind));
+                continue;
+            }
             let nap = wake.map_or(LONGEST_SLEEP, |at| self.clock.mono().until(at).min(LONGEST_SLEEP));
             next = tokio::select! {
                 Some(back) = self.came.recv() => self.came_back(back),
@@ -152,6 +160,7 @@ impl<'a> EventLoop<'a> {
                 Some(news) = self.news.recv() => match news {
                     News::Signal(signal) => Next::Input(Input::Interrupt(signal)),
                     News::Gone(gone) => Next::Broken(gone.part),
+                    News::Read => Next::Nothing,
                 },
                 _ = ticks.tick() => self.tick(),
                 () = sleep(nap) => Next::Input(Input::Wake),

@@ -75,6 +75,8 @@ pub enum News {
     Signal(Signal),
     /// A part of the run has ended.
     Gone(Gone),
+    /// What is told of the run is read again.
+    Read,
 }
 
 /// Who watches a run.
@@ -83,6 +85,8 @@ pub trait Watch {
     fn event(&mut self, event: Event);
     /// So much is used of the limits now.
     fn used(&mut self, used: Used);
+    /// Whether so much waits to be told that nothing new should be begun. [`News::Read`] says when that is over.
+    fn is_behind(&self) -> bool;
     /// Some time has passed.
     fn tick(&mut self, progress: Progress<'_>);
 }

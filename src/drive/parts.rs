@@ -26,6 +26,10 @@ pub enum Part {
     Tokenizer,
     /// The command that was asked for.
     Command,
+    /// The thread that writes to stdout.
+    Stdout,
+    /// The thread that writes to stderr.
+    Stderr,
     /// A task of a library.
     Other,
 }
@@ -41,6 +45,8 @@ impl fmt::Display for Part {
             Self::Standin => "the built-in stand-in",
             Self::Tokenizer => "the thread that loads the tokenizer",
             Self::Command => "promptmill",
+            Self::Stdout => "the thread that writes to stdout",
+            Self::Stderr => "the thread that writes to stderr",
             Self::Other => "a helper task",
         })
     }

@@ -8,7 +8,7 @@ use super::{Ending, Signal};
 pub enum Exit {
     /// Every selected prompt has its answer; also: there was nothing to do.
     Done = 0,
-    /// The run ended; some prompts failed for good, or the disk or standard output failed.
+    /// The run ended; some prompts failed for good, or the disk, standard output or promptmill itself failed.
     SomeFailed = 1,
     /// Bad usage, settings or input; nothing was sent.
     BadInput = 2,
@@ -31,7 +31,10 @@ impl Exit {
     /// Every code with its meaning, in order; the README's table is checked against it.
     pub const ALL: [(Self, &'static str); 9] = [
         (Self::Done, "every selected prompt has its answer (also: nothing to do)"),
-        (Self::SomeFailed, "the run ended; some prompts failed for good, or the disk or standard output failed"),
+        (
+            Self::SomeFailed,
+            "the run ended; some prompts failed for good, or the disk, standard output or promptmill itself failed",
+        ),
         (Self::BadInput, "bad usage, settings or input; nothing was sent"),
         (Self::OverBatch, "refused: the batch is over the batch limit; nothing was sent"),
         (

@@ -293,6 +293,8 @@ pub enum WaitFor {
     Refused,
     /// The disk: what is paid for cannot be kept.
     Disk,
+    /// Who reads stdout, where much waits to be written.
+    Reader,
     /// The next try of what has failed, which is all that is left to do.
     Retry,
 }

@@ -1,13 +1,13 @@
-//! Tells a person how a run goes, on stderr: a bar on a terminal, plain lines elsewhere. The one owner of stderr while a run goes on.
+//! Tells a person how a run goes: a bar on a terminal, plain lines elsewhere. What is said is written by [`Stderr`].
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cadence::Cadence;
 use super::event::{Binds, Event, WaitFor};
+use super::stderr::{Bar, Stderr};
 use super::summary::Progress;
 use super::wording::{Verbosity, line_of, wait_for_what};
 use crate::admit::hint::LearnedLimit;
@@ -22,6 +22,8 @@ const SHORT: Duration = Duration::from_secs(1);
 const PACE_SEEN: Duration = Duration::from_secs(2);
 /// Through a longer wait the time left is not told: what was done before says nothing of it.
 const FORESEEN: Duration = Duration::from_secs(60);
+/// That stdout is not read is said when it has lasted so long.
+const UNREAD: Duration = Duration::from_secs(1);
 /// A limit that is told is not told again while its size stays within this part of it.
 const TOLD_WITHIN: f64 = 0.1;
 
@@ -34,46 +36,44 @@ pub fn tell(line: &str) {
 /// The person's view of a run.
 pub struct Terminal {
     verbosity: Verbosity,
-    bar: Option<ProgressBar>,
+    stderr: Stderr,
+    has_bar: bool,
     limits: Limits,
     clock: Clock,
     started: Mono,
     cadence: Cadence,
     used: Option<Used>,
     pace: Option<Pace>,
+    /// Since when stdout is not read.
+    unread: Option<Mono>,
     told: Said,
 }
 
 impl Terminal {
     /// A view with a bar where `bar` says that stderr is a terminal.
     #[must_use]
-    pub fn new(verbosity: Verbosity, bar: bool, limits: Limits, clock: Clock) -> Self {
+    pub fn new(stderr: Stderr, verbosity: Verbosity, bar: bool, limits: Limits, clock: Clock) -> Self {
         let started = clock.mono();
-        let bar = (bar && verbosity == Verbosity::Normal).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            // A template that does not parse would be found by the tests below.
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.set_style(style);
-            bar
-        });
+        let has_bar = bar && verbosity == Verbosity::Normal;
         let cadence = Cadence::new(started);
-        Self { verbosity, bar, limits, clock, started, cadence, used: None, pace: None, told: Said::default() }
+        let (used, pace, unread, told) = (None, None, None, Said::default());
+        Self { verbosity, stderr, has_bar, limits, clock, started, cadence, used, pace, unread, told }
     }
 
     /// Says something that is worth a line.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| tell(line)),
-            None => tell(line),
-        }
+        self.stderr.say(line);
     }
 
-    /// Takes the bar away: what follows is printed by others.
+    /// Takes the bar away: the run has ended.
     pub fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.stderr.clear();
+    }
+
+    /// Waits until all is said, at most for so long; says how many lines are not.
+    #[must_use]
+    pub fn wait(&self, at_most: Duration) -> usize {
+        self.stderr.wait(at_most)
     }
 
     /// Takes in the counters.
@@ -88,14 +88,30 @@ impl Terminal {
         let (binds, foreseen) = binding(progress.binds, &mut self.pace, &self.limits, (now.mono, now.wall));
         let tally = progress.tally;
         let ended = tally.done + tally.failed;
-        if let Some(bar) = &self.bar {
-            bar.set_length(progress.jobs as u64);
-            bar.set_position(ended as u64);
-            bar.set_message(one_line(&self.status(progress, binds, foreseen, now.mono)).into_owned());
-        } else if self.verbosity >= Verbosity::Normal && self.cadence.is_due(now.mono, ended) {
+        let news = self.is_unread(progress.binds, now.mono);
+        if self.has_bar {
             let status = self.status(progress, binds, foreseen, now.mono);
-            tell(&format!("{ended}/{} {status}", progress.jobs));
+            let message = one_line(&status).into_owned();
+            self.stderr.bar(Bar { length: progress.jobs as u64, position: ended as u64, message });
+        } else if self.verbosity >= Verbosity::Normal && (news || self.cadence.is_due(now.mono, ended)) {
+            let status = self.status(progress, binds, foreseen, now.mono);
+            self.say(&format!("{ended}/{} {status}", progress.jobs));
         }
+    }
+
+    /// Whether it is to be said now that stdout is not read: once for each time that this lasts for a moment.
+    fn is_unread(&mut self, binds: Option<&Binds>, now: Mono) -> bool {
+        if binds.is_none_or(|binds| binds.what != WaitFor::Reader) {
+            self.unread = None;
+            return false;
+        }
+        let since = self.unread.get_or_insert(now);
+        // Beyond all time: it was said.
+        let is_news = *since <= now && since.until(now) >= UNREAD;
+        if is_news {
+            *since = Mono(u64::MAX);
+        }
+        is_news
     }
 
     fn status(&self, progress: Progress<'_>, binds: Option<String>, foreseen: bool, now: Mono) -> String {
@@ -125,7 +141,7 @@ impl Terminal {
         let Some((from, line)) = line_of(event, &self.limits, self.clock.now().wall) else { return };
         let from = if self.told.is_told(event) { from.max(Verbosity::Verbose) } else { from };
         // The bar shows each wait while it lasts.
-        let shown = self.bar.is_some() && matches!(event, Event::Waiting { .. });
+        let shown = self.has_bar && matches!(event, Event::Waiting { .. });
         if !shown && self.verbosity >= from {
             self.say(&line);
         }

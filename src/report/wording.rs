@@ -220,6 +220,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
         WaitFor::Answers => "answers; as many requests as allowed are in flight".to_owned(),
         WaitFor::Outage => "the server to recover".to_owned(),
         WaitFor::Account => "the account's quota".to_owned(),
+        WaitFor::Reader => "standard output to be read".to_owned(),
         WaitFor::Retry => "the next try of what has failed".to_owned(),
         WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
         WaitFor::Disk => "the disk, to keep what is paid for".to_owned(),

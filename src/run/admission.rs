@@ -48,6 +48,10 @@ impl Machine {
         if self.is_holding() {
             return;
         }
+        if self.behind && self.has_ready() {
+            self.binds = Some(Binds { what: WaitFor::Reader, until: None });
+            return;
+        }
         if !self.has_ready() {
             // Nothing is left to do but to try again what has failed.
             if self.is_idle()

@@ -78,6 +78,8 @@ pub struct Machine {
     pub(super) stopping: Option<Ending>,
     /// The first signal that came.
     signal: Option<Signal>,
+    /// Whether what is told of the run is not read.
+    pub(super) behind: bool,
     ended: bool,
 }
 
@@ -174,6 +176,7 @@ impl Machine {
             tally: Tally::default(),
             stopping: None,
             signal: None,
+            behind: false,
             ended: false,
         }
     }
@@ -223,6 +226,7 @@ impl Machine {
                 self.stopping = Some(Ending::Interrupted(signal));
                 self.say_stopping(signal.to_string(), Some(signal), &mut actions);
             }
+            Input::Behind(behind) => self.behind = behind,
             Input::Broken(what) => return self.end_at_once(Ending::Broken(what), actions),
         }
         self.go_on(now, &mut actions);

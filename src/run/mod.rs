@@ -108,6 +108,8 @@ pub enum Input {
     StoreGone(String),
     /// A person wants the run to end; the second time, at once.
     Interrupt(Signal),
+    /// What is told of the run is read too slowly (`true`), or fast enough again (`false`).
+    Behind(bool),
     /// Something without which the run cannot go on has ended unexpectedly; this is what.
     Broken(String),
 }

@@ -85,7 +85,7 @@ impl Machine {
     /// Time has passed since the machine was last called.
     pub(super) fn pass(&mut self, now: Mono) {
         let counts = match self.binds.as_ref().map(|Binds { what, .. }| what) {
-            Some(WaitFor::Limit(_) | WaitFor::Account | WaitFor::Disk) => false,
+            Some(WaitFor::Limit(_) | WaitFor::Account | WaitFor::Disk | WaitFor::Reader) => false,
             Some(WaitFor::ServerLimit(limit)) => !is_daily(limit.window),
             _ => true,
         };
