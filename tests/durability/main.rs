@@ -1,6 +1,8 @@
 //! Law 4 and law 3 across a power cut: the built binary is traced, and after each flush the power is cut. What the disk has kept by then is given to
 //! the next run, which must know every request that left and every answer that was told.
 //!
+//! The n-th file operation that fails is in `nth`.
+//!
 //! It needs `strace`. Where that is missing or not allowed, nothing is tested and the test says so; with `CI` set, as `.ci/run` sets it, that fails.
 //! Not judged: whether the folders themselves survive.
 #![cfg(target_os = "linux")]
@@ -9,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod disk;
+mod nth;
 mod trace;
 
 use std::collections::BTreeSet;
