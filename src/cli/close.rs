@@ -36,7 +36,7 @@ impl Run<'_> {
         };
         if ran
             && let Some(store) = store
-            && let Err(error) = store.end_run(&summary.to_string(), &self.clock.now())
+            && let Err(error) = self.patiently(|now| store.end_run(&summary.to_string(), now))
             && !matches!(ending, Ending::Store(_))
         {
             self.warning(error.to_string());
@@ -45,7 +45,7 @@ impl Run<'_> {
             self.warning(message);
         }
         self.watcher.terminal.end();
-        let hurry = matches!(ending, Ending::Interrupted(_) | Ending::Broken(_));
+        let hurry = matches!(ending, Ending::Broken(_));
         if self.args.json {
             let stopped_by = summary.stopped_by.clone();
             self.watcher.tell(&Event::Summary(summary));

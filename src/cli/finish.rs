@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::run::Run;
-use crate::drive::News;
+use super::run::{Run, is_signalled};
 use crate::model::text::counted;
-use crate::model::{Ending, Exit, Signal};
+use crate::model::{Ending, Exit};
 
 /// What is left is looked at this often.
 const STEP: Duration = Duration::from_millis(50);
@@ -16,15 +15,14 @@ const SAID: u32 = 40;
 
 impl Run<'_> {
     /// Waits until all that was said is written, and says what is not. A run that ends by itself waits however slow its reader is, until a signal
-    /// comes; one that is in a `hurry` waits for a moment.
+    /// comes; one that was told to end, or that is in a `hurry`, waits for a moment.
     pub(super) fn finish(&mut self, exit: Exit, hurry: bool) -> Exit {
-        let mut signal = None;
-        let mut steps = if hurry { SHORT } else { u32::MAX };
+        let mut steps = if hurry || self.signal.is_some() { SHORT } else { u32::MAX };
         let mut step = 0;
         while self.watcher.stdout.wait(STEP) > 0 && step < steps {
             step += 1;
-            self.heed(&mut signal, &mut steps, step);
-            if step == SAID && signal.is_none() {
+            steps = self.steps_left(step, steps);
+            if step == SAID && steps == u32::MAX {
                 let left = self.lines(self.watcher.stdout.wait(Duration::ZERO));
                 let line =
                     format!("waiting for standard output to be read: {left} to be written; Ctrl-C ends the wait");
@@ -39,22 +37,22 @@ impl Run<'_> {
         step = 0;
         while self.watcher.terminal.wait(STEP) > 0 && step < steps {
             step += 1;
-            self.heed(&mut signal, &mut steps, step);
+            steps = self.steps_left(step, steps);
         }
-        match signal {
+        match self.signal {
             Some(signal) => Exit::of(&Ending::Interrupted(signal), 0),
             None if exit == Exit::Done && self.watcher.stdout.failure().is_some() => Exit::SomeFailed,
             None => exit,
         }
     }
 
-    /// Takes in a signal: a moment more, after a second one none.
-    fn heed(&mut self, signal: &mut Option<Signal>, steps: &mut u32, step: u32) {
-        while let Ok(news) = self.news.try_recv() {
-            if let News::Signal(which) = news {
-                *steps = if signal.is_some() { 0 } else { (*steps).min(step.saturating_add(SHORT)) };
-                signal.get_or_insert(which);
-            }
+    /// After a signal there is a moment more, after a second one none.
+    fn steps_left(&mut self, step: u32, steps: u32) -> u32 {
+        let before = self.signal;
+        match is_signalled(&mut self.news, &mut self.signal) {
+            true if before.is_some() => 0,
+            true => steps.min(step.saturating_add(SHORT)),
+            false => steps,
         }
     }
 

@@ -6,6 +6,7 @@ mod consent;
 mod deadline;
 mod failure;
 mod finish;
+mod held;
 mod limits;
 mod parse;
 mod plan;

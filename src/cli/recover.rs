@@ -20,7 +20,9 @@ impl Run<'_> {
     pub(super) fn open_store(&mut self, now: &Now) -> Result<Box<dyn Store>, Failure> {
         let settings = &self.prepared.settings;
         let has_history = state_file(&settings.ledger).exists();
-        let mut store = record::open(&settings.ledger, settings.limits, self.clock.boot(), now)?;
+        let (ledger, limits, boot) = (settings.ledger.clone(), settings.limits, self.clock.boot());
+        let mut store = self.patiently(|now| record::open(&ledger, limits, boot.clone(), now))?;
+        let settings = &self.prepared.settings;
         // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
         let old = (now.wall - LEFTOVER_AGE).into();
         let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
@@ -33,10 +35,10 @@ impl Run<'_> {
             ));
         }
         if self.args.reset_usage {
-            let kept = store.reset_usage(now)?;
+            let kept = self.patiently(|now| store.reset_usage(now))?;
             let kept = kept.map_or(String::new(), |kept| format!("; the old file is {}", kept.display()));
             self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
-        } else if let FaceFound::Edited(face) = store.take_edit(now)? {
+        } else if let FaceFound::Edited(face) = self.patiently(|now| store.take_edit(now))? {
             let minute = face.minute;
             let why = if has_history { "was edited" } else { "has no history" };
             self.watcher.terminal.say(&format!(
@@ -69,7 +71,7 @@ impl Run<'_> {
         // The answers are on disk for good before the store forgets them.
         target::flush(outputs).map_err(|source| Failure::Kept { source })?;
         for answer in &written {
-            store.recover_kept(answer, &self.clock.now())?;
+            self.patiently(|now| store.recover_kept(answer, now))?;
         }
         self.watcher.terminal.say(&format!("{} of an earlier run written now", counted(written.len(), "answer")));
         Ok(())
@@ -106,6 +108,6 @@ impl Run<'_> {
             (request.clone(), usage, *content)
         });
         let with_usage: Vec<_> = with_usage.collect();
-        Ok(store.recover_lost(&with_usage, &self.clock.now())?)
+        Ok(self.patiently(|now| store.recover_lost(&with_usage, now))?)
     }
 }

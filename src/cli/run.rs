@@ -21,7 +21,7 @@ use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::parts::{Part, ended_unexpectedly, start};
 use crate::drive::{Driven, Io, News, drive, vigil};
-use crate::model::{Ending, Exit, Fingerprinter, Key};
+use crate::model::{Ending, Exit, Fingerprinter, Key, Signal};
 use crate::plan::standing::Standing;
 use crate::plan::{Plan, Surveyed};
 use crate::record::entry::LostRequest;
@@ -52,7 +52,8 @@ pub(super) fn run(args: &RunArgs, environment: &Environment) -> Result<Exit, Fai
     let (tell, news) = unbounded_channel();
     let mut watcher = Watcher::start(args, &prepared.settings, clock, &tell)?;
     let (prepared, watcher) = (&mut prepared, &mut watcher);
-    let mut run = Run { args, environment, prepared, clock, started, deadline: None, watcher, tell, news };
+    let mut run =
+        Run { args, environment, prepared, clock, started, deadline: None, watcher, tell, news, signal: None };
     // What is said of it goes the way of all that is said.
     let result = catch_unwind(AssertUnwindSafe(|| run.go()));
     let failed = match result {
@@ -78,6 +79,20 @@ pub(super) struct Run<'a> {
     pub(super) tell: UnboundedSender<News>,
     /// Signals, and what becomes of threads.
     pub(super) news: UnboundedReceiver<News>,
+    /// The first signal that came.
+    pub(super) signal: Option<Signal>,
+}
+
+/// Whether a signal has come since this was last asked; the first of all is kept.
+pub(super) fn is_signalled(news: &mut UnboundedReceiver<News>, first: &mut Option<Signal>) -> bool {
+    let mut came = false;
+    while let Ok(news) = news.try_recv() {
+        if let News::Signal(signal) = news {
+            first.get_or_insert(signal);
+            came = true;
+        }
+    }
+    came
 }
 
 impl Run<'_> {
@@ -120,7 +135,7 @@ impl Run<'_> {
         }
         // A run that starts has told of what was in flight, and tells of it once.
         if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
-            store.write_face(&self.clock.now())?;
+            self.patiently(|now| store.write_face(now))?;
             return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, Some(store.as_mut()), false));
         }
         let info = RunInfo {
@@ -129,8 +144,8 @@ impl Run<'_> {
             rehearsal: self.prepared.rehearsal,
             pid: std::process::id(),
         };
-        store.start_run(&info, &self.clock.now())?;
-        store.adopt(&plan.adopted, &self.clock.now())?;
+        self.patiently(|now| store.start_run(&info, now))?;
+        self.patiently(|now| store.adopt(&plan.adopted, now))?;
         tripwire::here("command");
         self.send(plan, scan.folder, store, &found, held)
     }
@@ -236,6 +251,9 @@ impl Run<'_> {
             Ok::<_, Failure>(drive(machine, io, &mut self.news, self.watcher).await?)
         })?;
         drop(standin);
+        if let Ending::Interrupted(signal) = ending {
+            self.signal = Some(signal);
+        }
         if !is_over {
             self.warning(
                 "a thread has not ended, because the disk does not answer; the outputs folder stays held until it has"
@@ -253,7 +271,8 @@ impl Run<'_> {
                     _ => ending,
                 };
                 // What fails where the store has failed is told with that.
-                if let Err(error) = store.write_face(&self.clock.now())
+                tripwire::here("end");
+                if let Err(error) = self.patiently(|now| store.write_face(now))
                     && !matches!(ending, Ending::Store(_))
                 {
                     self.warning(error.to_string());

@@ -49,6 +49,7 @@ impl Keeper {
             endpoint,
             clock,
             notes: Vec::new(),
+            learned: Vec::new(),
             is_failing: false,
             is_gone: false,
             face_is_wrong: None,
@@ -106,6 +107,8 @@ struct Keeping {
     clock: Clock,
     /// Events that wait to be journalled.
     notes: Vec<(DateTime<Utc>, String)>,
+    /// Limits that wait to be kept.
+    learned: Vec<LearnedLimit>,
     /// Whether the store failed the last time it was asked for something that counts.
     is_failing: bool,
     /// Whether it was said that the store is gone.
@@ -127,7 +130,8 @@ impl Keeping {
                 Ok(Ask::Begin(claims)) => Some(self.begin(&claims, back)),
                 Ok(Ask::Finish(finished)) => Some(self.finish(finished)),
                 Ok(Ask::Learn(limits)) => {
-                    self.learn(&limits, back);
+                    self.learned.extend(limits);
+                    self.learn(back);
                     None
                 }
                 Ok(Ask::Note(at, event)) => {
@@ -136,6 +140,7 @@ impl Keeping {
                 }
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.learn(back);
                     self.write_notes(back);
                     return self.store;
                 }
@@ -158,6 +163,7 @@ impl Keeping {
         if self.is_failing {
             return;
         }
+        self.learn(back);
         self.write_notes(back);
         if let Ok(used) = self.store.used(&self.clock.now()) {
             let _ = back.send(Back::Used(used));
@@ -202,7 +208,9 @@ impl Keeping {
 
     /// One that somebody has damaged is left as it is, and what is mended, or can be written again, is written again: each time is another trial.
     fn write_face(&mut self, back: &UnboundedSender<Back>) {
-        let wrong = self.store.write_face(&self.clock.now()).err().map(|error| error.to_string());
+        let wrong = self.store.write_face(&self.clock.now()).err();
+        // What is held by another is written when it is free.
+        let wrong = wrong.filter(|error| !error.is_busy()).map(|error| error.to_string());
         if let Some(message) = wrong.as_ref().filter(|_| wrong != self.face_is_wrong) {
             let _ = back.send(Back::Warning(format!("{message}. The run goes on and tries again")));
         }
@@ -210,17 +218,26 @@ impl Keeping {
     }
 
     /// Dies before it: a later run learns it anew.
-    fn learn(&mut self, limits: &[LearnedLimit], back: &UnboundedSender<Back>) {
-        if let Some(endpoint) = &self.endpoint
-            && let Err(error) = self.store.learn(endpoint, limits)
-        {
+    fn learn(&mut self, back: &UnboundedSender<Back>) {
+        let limits = std::mem::take(&mut self.learned);
+        let Some(endpoint) = self.endpoint.as_ref().filter(|_| !limits.is_empty()) else { return };
+        if let Err(error) = self.store.learn(endpoint, &limits) {
+            if error.is_busy() {
+                self.learned = limits;
+                return;
+            }
             let _ = back.send(Back::Warning(format!("what is known of the server's limits is not kept: {error}")));
         }
     }
 
     /// The journal of waits, hints and cuts is for people: a run goes on without it.
     fn write_notes(&mut self, back: &UnboundedSender<Back>) {
-        if let Err(error) = self.store.note(&std::mem::take(&mut self.notes)) {
+        let notes = std::mem::take(&mut self.notes);
+        if let Err(error) = self.store.note(&notes) {
+            if error.is_busy() {
+                self.notes = notes;
+                return;
+            }
             let _ = back.send(Back::Warning(format!("the run's waits are not journalled: {error}")));
         }
     }

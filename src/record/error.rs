@@ -1,5 +1,7 @@
 //! Why the store cannot be used.
 
+use std::path::Path;
+
 /// The store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -30,7 +32,7 @@ pub enum StoreError {
         path: std::path::PathBuf,
     },
     /// The database answers with an error.
-    #[error("the state file {path} cannot be used: {source}{}", fault.hint())]
+    #[error("{}", unusable(path, *fault, source))]
     Database {
         /// The file.
         path: std::path::PathBuf,
@@ -84,9 +86,15 @@ impl Fault {
                 "; it is damaged: move it away to start with an empty history (answers stay where they are)"
             }
             Self::ReadOnly => "; make its folder writable, or name another place with --ledger",
-            Self::Busy => "; another program holds it, and must end first",
-            Self::Other => "",
+            Self::Busy | Self::Other => "",
         }
+    }
+}
+
+fn unusable(path: &Path, fault: Fault, source: &dyn std::fmt::Display) -> String {
+    match fault {
+        Fault::Busy => format!("the state file {} is held by another program", path.display()),
+        _ => format!("the state file {} cannot be used: {source}{}", path.display(), fault.hint()),
     }
 }
 

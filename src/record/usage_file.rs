@@ -60,6 +60,14 @@ pub enum UsageFileError {
     Store(#[from] StoreError),
 }
 
+impl UsageFileError {
+    /// Whether another process holds the store, so that asking again is all that is to be done.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_busy())
+    }
+}
+
 /// What was found in `usage.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaceFound {

@@ -111,9 +111,21 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
             );
             (Verbosity::Quiet, line)
         }
-        Event::Released {} => (Verbosity::Quiet, "the state file works again".to_owned()),
+        Event::Released {} => (Verbosity::Quiet, works_again().to_owned()),
         Event::Summary(_) => return None,
     })
+}
+
+/// The state file is held by another program, which is waited for before and after a run.
+#[must_use]
+pub fn held(reason: &str, until: DateTime<Utc>) -> String {
+    format!("{reason}; waiting for it, at the latest until {}", clock_time(until))
+}
+
+/// The state file can be used again.
+#[must_use]
+pub fn works_again() -> &'static str {
+    "the state file works again"
 }
 
 fn paused(cause: Cause) -> &'static str {

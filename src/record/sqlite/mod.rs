@@ -27,6 +27,7 @@ use crate::admit::ledger::Ledger;
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::Now;
 use crate::model::{Key, Limits};
+use crate::tripwire;
 use follow::{Seen, read_changes};
 
 /// The embedded store.
@@ -122,6 +123,7 @@ impl SqliteStore {
         let Self { connection, ledger, boot, seen, path, .. } = self;
         let run = || -> rusqlite::Result<T> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            tripwire::here("transaction");
             let now = now();
             read_changes(&transaction, ledger, boot, seen, &now)?;
             let result = work(&transaction, ledger, &now)?;

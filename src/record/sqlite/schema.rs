@@ -74,6 +74,9 @@ CREATE TABLE places (
 ",
 ];
 
+/// So long another program may hold the file before that is an error.
+const BUSY: Duration = Duration::from_secs(2);
+
 /// The upgrades that a file of the format `found` has not had.
 fn missing(found: i64) -> impl Iterator<Item = &'static str> {
     let had = usize::try_from(found - 1).unwrap_or(0);
@@ -127,7 +130,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<Connection>, StoreError
         None => Connection::open_with_flags(path, flags),
     };
     let connection = connection.map_err(database)?;
-    connection.busy_timeout(Duration::from_secs(10)).map_err(database)?;
+    connection.busy_timeout(BUSY).map_err(database)?;
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(database)?;
     match found {
         0 => Ok(None),
@@ -159,7 +162,8 @@ fn untouched(path: &Path) -> Option<String> {
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(30))?;
+    // Who asks waits for longer, and says so.
+    connection.busy_timeout(BUSY)?;
     // A write-ahead log lets others read while one writes; FULL makes each commit survive a power cut.
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
