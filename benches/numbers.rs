@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use promptmill::model::{Content, Key};
 use promptmill::standin::{Options, Server};
-use promptmill::write::{on_disk, target};
+use promptmill::write::Sink;
+use promptmill::write::files::Files;
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -129,24 +130,25 @@ const ANSWERS: u32 = 20_000;
 /// Files a second, written as a run writes them.
 fn answers_written() -> Result<f64> {
     let folder = tempfile::tempdir()?;
+    let files = Files::to_read(folder.path())?;
     let next = AtomicU32::new(1);
     let start = Instant::now();
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| write_answers(folder.path(), &next))).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| write_answers(&files, &next))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked"))?)
     })?;
-    promptmill::atomic::sync_folder(folder.path())?;
+    files.flush()?;
     Ok(f64::from(ANSWERS) / start.elapsed().as_secs_f64())
 }
 
-fn write_answers(folder: &Path, next: &AtomicU32) -> io::Result<()> {
+fn write_answers(sink: &dyn Sink, next: &AtomicU32) -> io::Result<()> {
     let answer = Content::Answer("An answer of some length. ".repeat(40));
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number > ANSWERS {
             return Ok(());
         }
-        target::write(folder, &Key::from(u64::from(number)), &answer, false).map_err(io::Error::other)?;
+        sink.put(&Key::from(u64::from(number)), &answer, false).map_err(io::Error::other)?;
     }
 }
 
@@ -194,7 +196,9 @@ fn sent_again_after_kill(time: u64) -> Result<usize> {
         return Err("the run had ended before it was killed".into());
     }
     run(promptmill(folder.path(), &server, &unlimited(IN_FLIGHT)), 0)?;
-    let answers = on_disk::list(&folder.path().join("outputs"))?.outputs.len();
+    let names = std::fs::read_dir(folder.path().join("outputs"))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let answers = names.filter(|name| name.ends_with("_output.txt")).count();
     if answers != PROMPTS {
         return Err(format!("{answers} answers").into());
     }

@@ -10,13 +10,13 @@
 //!
 //! | module | decides | does |
 //! | --- | --- | --- |
-//! | [`source`] | which prompts are meant | `scan` reads the folder |
+//! | [`source`] | which prompts are meant | `scan` lists the folder, `folder` reads it on |
 //! | [`count`] | tokens of a request | |
-//! | [`plan`] | what is sent, why, what it costs, when it ends | `survey` reads the prompts on all cores |
+//! | [`plan`] | what is sent, why, what it costs | `feed` reads the input on, on all cores, through the ports that it is given |
 //! | [`admit`] | now, not before T, never; what the server's own limits are | |
 //! | [`send`] | what a request says, what an answer means and tells of limits, how long to back off | `client`, over the service in `tap` |
 //! | [`record`] | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
-//! | [`write`](mod@write) | where an answer goes | `target` writes it, `hold` keeps a second run out |
+//! | [`write`](mod@write) | where an answer goes | `files` puts it there, `hold` keeps a second run out |
 //! | [`run`] | the machine: one input in, actions out; the pace, and what to do in an outage | |
 //! | [`drive`] | | carries the machine's actions out: one event loop, and threads and tasks whose ends are heard of |
 //! | [`report`] | what is said | `terminal` shows it |

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::run::Run;
-use crate::model::{Ending, Exit};
-use crate::plan::Plan;
+use crate::model::{Ending, Exit, Supply};
 use crate::record::Store;
 use crate::report::closing::{remarks, stopped_by, unkept};
 use crate::report::event::Event;
@@ -17,7 +16,7 @@ impl Run<'_> {
     /// Prints the closing line and what is to be known beside it.
     pub(super) fn close(
         &mut self,
-        plan: &Plan,
+        supply: &Supply,
         tally: &Tally,
         ending: &Ending,
         store: Option<&mut dyn Store>,
@@ -25,9 +24,9 @@ impl Run<'_> {
     ) -> Exit {
         let exit = Exit::of(ending, tally.failed + tally.kept);
         let summary = Summary {
-            prompts: plan.prompts(),
-            up_to_date: plan.up_to_date,
-            pending: plan.prompts() - plan.up_to_date - tally.done - tally.failed,
+            prompts: supply.prompts,
+            up_to_date: supply.up_to_date,
+            pending: supply.to_do() - tally.done - tally.failed,
             tally: tally.clone(),
             cost_usd: self.watcher.meter.cost_usd(),
             seconds: self.started.until(self.clock.mono()).as_secs_f64(),

@@ -6,14 +6,13 @@ use crate::config::ConfigError;
 use crate::config::consent::Question;
 use crate::drive::parts::Unstarted;
 use crate::model::Exit;
-use crate::plan::OverBatch;
+use crate::plan::{FeedError, HistoryError, OverBatch};
 use crate::record::{StoreError, UsageFileError};
 use crate::send::attempt::TemplateError;
 use crate::send::client::ClientError;
 use crate::source::scan::ScanError;
 use crate::standin::args::StandinError;
-use crate::write::WriteError;
-use crate::write::target::OutputsError;
+use crate::write::{OutputsError, WriteError};
 
 /// Why a command did not do what it was asked for. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +62,12 @@ pub enum Failure {
     /// `usage.md`.
     #[error(transparent)]
     UsageFile(#[from] UsageFileError),
+    /// The input.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// What is known of it.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The batch limit.
     #[error(transparent)]
     OverBatch(#[from] OverBatch),

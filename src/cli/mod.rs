@@ -5,6 +5,7 @@ mod close;
 mod consent;
 mod deadline;
 mod failure;
+mod feed;
 mod finish;
 mod held;
 mod limits;

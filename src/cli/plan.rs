@@ -1,12 +1,14 @@
 //! `promptmill plan`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Local;
 use serde::Serialize;
 
 use super::args::PlanArgs;
+use super::feed::{of_tokenizer, recover_lost};
 use super::prepare::Prepared;
 use super::{Failure, in_json, print};
 use crate::admit::forecast::{Forecast, forecast};
@@ -15,14 +17,16 @@ use crate::admit::within::{Impossible, Within, within};
 use crate::clock::{DayZone, Now};
 use crate::config::Environment;
 use crate::model::text::{count, counted, dollars, span};
-use crate::model::{Exit, Key, LimitName, Limits, OnDayLimit, Usage};
+use crate::model::{Drawn, Exit, Key, LimitName, Limits, OnDayLimit, Usage, Work};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
-use crate::plan::{OverBatch, Plan};
+use crate::plan::{Draft, History, NoHistory, OverBatch};
 use crate::record::{self, Found, ledger_of_face};
 use crate::report::terminal::tell;
 use crate::report::wording::{midnight, without_history};
-use crate::run::{Job, OutputEstimate};
+use crate::run::OutputEstimate;
+use crate::write::Sink;
+use crate::write::files::Files;
 
 /// What a plan says; its JSON is one line.
 #[derive(Serialize)]
@@ -81,12 +85,11 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let clock = prepared.clock();
     let now = clock.now();
     let settings = &prepared.settings;
-    let store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
-    let (ledger, found, answer) = match store {
-        Some(mut store) => {
-            let mut found = store.find(&prepared.outputs_name(), &settings.template.model)?;
-            found.count_kept_as_done();
-            prepared.recover(&mut found)?;
+    let mut store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
+    let outputs_name = prepared.outputs_name();
+    let (ledger, mut found, answer) = match &mut store {
+        Some(store) => {
+            let found = store.find(&outputs_name, &settings.template.model)?;
             // It is asked for only where it is needed.
             let answer = match args.within {
                 Some(_) => store.mean_answer(&settings.template.model, prepared.rehearsal)?,
@@ -96,29 +99,37 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         }
         None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), None),
     };
-    let surveyed = prepared.survey(&scan, &found, args.force)?;
-    let nothing = surveyed.is_empty();
-    let plan = prepared.plan(surveyed.clone());
+    let outputs: Arc<dyn Sink> = Arc::new(Files::to_read(&prepared.settings.outputs)?);
+    let recovery = recover_lost(std::mem::take(&mut found.lost), &*outputs);
+    let history = || match &store {
+        Some(store) => store.history(&outputs_name),
+        None => Ok(Box::new(NoHistory) as Box<dyn History>),
+    };
+    let mut reading = prepared.reading(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+    let mut draft = reading.feed.draw(usize::MAX)?;
+    prepared.warnings.extend(reading.warnings(&draft));
+    let refused = draft.refused;
+    if refused.is_some() {
+        // What it would be if it were split: the numbers are what the person needs.
+        prepared.settings.split = true;
+        reading = prepared.reading(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+        draft = reading.feed.draw(usize::MAX)?;
+    }
+    if !draft.drawn.work.is_empty() {
+        prepared.warnings.extend(of_tokenizer(&prepared.settings.template.model));
+    }
     for warning in &prepared.warnings {
         tell(&format!("warning: {warning}"));
     }
-    if nothing {
+    if draft.drawn.supply.prompts == 0 {
         tell(&prepared.nothing_selected(&scan));
     }
-    let (plan, refused) = match plan {
-        Ok(plan) => (plan, None),
-        Err(refused) => {
-            // What it would be if it were split: the numbers are what the person needs.
-            prepared.settings.split = true;
-            (prepared.plan(surveyed)?, Some(refused))
-        }
-    };
-    if !plan.adopted.is_empty() {
-        tell(&format!("warning: {}", without_history(plan.adopted.len())));
+    if !draft.adopted.is_empty() {
+        tell(&format!("warning: {}", without_history(draft.adopted.len())));
     }
     let estimate = prepared.estimate(&found);
     let basis = Basis { ledger, estimate, within: args.within, answer };
-    let report = Report::new(&prepared, &plan, refused.is_some(), basis, &now);
+    let report = Report::new(&prepared, &draft, refused.is_some(), basis, &now);
     let text = if args.json { in_json(&report) } else { report.text(&prepared, &now, args) };
     print(&text)?;
     match refused {
@@ -130,12 +141,13 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
 }
 
 impl Report {
-    fn new(prepared: &Prepared, plan: &Plan, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
+    fn new(prepared: &Prepared, draft: &Draft, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
         let Basis { ledger, estimate, within: deadline, answer } = basis;
         let settings = &prepared.settings;
         let said = settings.template.output_limit();
         let output_tokens = said.unwrap_or_else(|| estimate.tokens());
-        let jobs: Vec<&Job> = plan.sendable().collect();
+        let Drawn { work, supply, .. } = &draft.drawn;
+        let jobs: Vec<&Work> = work.iter().filter(|work| work.doomed.is_none()).collect();
         let reserved = || {
             jobs.iter().map(|job| match said {
                 Some(most) => job.input_tokens.saturating_add(most),
@@ -152,14 +164,14 @@ impl Report {
         let Forecast { last_admission, waits, binds, left_pending } = forecast(ledger, reserved(), now, day_of, ends);
         let price = prepared.price(now.wall);
         let cost = |price: &Price| {
-            let usage = |job: &&Job| Usage { input_tokens: job.input_tokens, output_tokens };
+            let usage = |job: &&Work| Usage { input_tokens: job.input_tokens, output_tokens };
             jobs.iter().map(|job| price.cost_usd(usage(job))).sum()
         };
         let mut because = BTreeMap::new();
-        for (_, why) in plan.jobs.iter().zip(&plan.whys).filter(|(job, _)| job.doomed.is_none()) {
+        for (_, why) in work.iter().zip(&draft.whys).filter(|(job, _)| job.doomed.is_none()) {
             *because.entry(*why).or_default() += 1;
         }
-        let each = plan.jobs.iter().zip(&plan.whys).map(|(job, why)| Line {
+        let each = work.iter().zip(&draft.whys).map(|(job, why)| Line {
             key: job.key.clone(),
             priority: settings.priorities.of(&job.key),
             input_tokens: job.input_tokens,
@@ -167,16 +179,16 @@ impl Report {
             fails: job.doomed.as_ref().map(|doom| format!("{}: {}", doom.class, doom.message)),
         });
         Self {
-            prompts: plan.prompts(),
-            up_to_date: plan.up_to_date,
-            without_history: plan.adopted.len(),
+            prompts: supply.prompts,
+            up_to_date: supply.up_to_date,
+            without_history: draft.adopted.len(),
             to_send: jobs.len(),
-            will_fail: plan.jobs.len() - jobs.len(),
+            will_fail: work.len() - jobs.len(),
             because,
-            input_tokens: plan.input_tokens,
+            input_tokens: jobs.iter().map(|job| job.input_tokens).sum(),
             expected_output_tokens: output_tokens.saturating_mul(jobs.len() as u64),
             output_is_assumed: said.is_none() && estimate.is_assumed(),
-            batches: plan.batches,
+            batches: supply.portions.unwrap_or(0),
             over_batch_limit,
             cost_usd: price.as_ref().map(cost),
             prices_of: price.map(|_| TABLE_DATE),

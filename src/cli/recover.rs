@@ -10,7 +10,7 @@ use crate::model::{Content, Usage};
 use crate::record::{self, FaceFound, Found, Store, state_file};
 use crate::report::event::Event;
 use crate::run::recover::Recovery;
-use crate::write::target;
+use crate::write::Sink;
 
 /// A temporary file of `usage.md` that is older than this was left by a killed process.
 const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
@@ -53,12 +53,15 @@ impl Run<'_> {
     }
 
     /// Writes answers that an earlier run received and could not write.
-    pub(super) fn write_kept(&mut self, store: &mut dyn Store, found: &mut Found) -> Result<(), Failure> {
-        let outputs = &self.prepared.settings.outputs;
-        found.count_kept_as_done();
+    pub(super) fn write_kept(
+        &mut self,
+        store: &mut dyn Store,
+        found: &mut Found,
+        sink: &dyn Sink,
+    ) -> Result<(), Failure> {
         let mut written = Vec::new();
         for answer in std::mem::take(&mut found.kept) {
-            match target::write(outputs, &answer.key, &Content::Answer(answer.text.clone()), false) {
+            match sink.put(&answer.key, &Content::Answer(answer.text.clone()), false) {
                 Ok(_) => written.push(answer),
                 // The prompt fails again, and is told so.
                 Err(error) if error.is_alone() => found.kept.push(answer),
@@ -69,7 +72,7 @@ impl Run<'_> {
             return Ok(());
         }
         // The answers are on disk for good before the store forgets them.
-        target::flush(outputs).map_err(|source| Failure::Kept { source })?;
+        sink.flush().map_err(|source| Failure::Kept { source })?;
         for answer in &written {
             self.patiently(|now| store.recover_kept(answer, now))?;
         }
@@ -83,6 +86,7 @@ impl Run<'_> {
         store: &mut dyn Store,
         recovery: &Recovery,
         sent_again: usize,
+        sink: &dyn Sink,
     ) -> Result<(), Failure> {
         let Recovery { answered, unknown } = recovery;
         if answered.is_empty() && unknown.is_empty() {
@@ -99,11 +103,9 @@ impl Run<'_> {
         if answered.is_empty() {
             return Ok(());
         }
-        let settings = &self.prepared.settings;
-        let tokenizer = Tokenizer::for_model(&settings.template.model);
+        let tokenizer = Tokenizer::for_model(&self.prepared.settings.template.model);
         let with_usage = answered.iter().map(|(request, content)| {
-            let path = settings.outputs.join(target::file_name(&request.key));
-            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let text = sink.text(&request.key).unwrap_or_default();
             let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
             (request.clone(), usage, *content)
         });

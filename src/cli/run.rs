@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::RunArgs;
 use super::deadline::ends_at;
+use super::feed::{of_tokenizer, recover_lost};
 use super::prepare::Prepared;
 use super::process::{listen_for_signals, open_files};
 use super::watch::Watcher;
@@ -21,21 +22,20 @@ use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::parts::{Part, ended_unexpectedly, start};
 use crate::drive::{Driven, Io, News, drive, vigil};
-use crate::model::{Ending, Exit, Fingerprinter, Key, Signal};
-use crate::plan::standing::Standing;
-use crate::plan::{Plan, Surveyed};
+use crate::model::{Drawn, Ending, Exit, Fingerprinter, Key, Signal, Work};
+use crate::plan::Outputs as _;
 use crate::record::entry::LostRequest;
 use crate::record::{Found, RunInfo, Store};
 use crate::report::closing::broken;
 use crate::report::event::Event;
 use crate::report::summary::Tally;
-use crate::run::{Concurrency, Machine, Rules};
+use crate::run::{Concurrency, Job, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
-use crate::source::folder::Folder;
+use crate::source::Texts;
 use crate::standin;
 use crate::tripwire;
-use crate::write::hold::Outputs;
-use crate::write::target;
+use crate::write::Sink;
+use crate::write::files::Files;
 
 /// The most requests in flight with `concurrency = "auto"`.
 const AUTO_CONCURRENCY: usize = 2_000;
@@ -116,27 +116,40 @@ impl Run<'_> {
         let warming = self.warm_tokenizer(&scan.prompts)?;
         let now = self.clock.now();
         let says = format!("process {}, since {}", std::process::id(), now.wall.format("%Y-%m-%d %H:%M:%S UTC"));
-        let held = Outputs::hold(&self.prepared.settings.outputs, &says)?;
+        let sink: Arc<dyn Sink> = Arc::new(Files::hold(&self.prepared.settings.outputs, &says)?);
         let mut store = self.open_store(&now)?;
         let outputs = self.prepared.outputs_name();
         let mut found = store.find(&outputs, &self.prepared.settings.template.model)?;
-        self.write_kept(store.as_mut(), &mut found)?;
-        let recovery = self.prepared.recover(&mut found)?;
-        let surveyed = self.prepared.survey(&scan, &found, self.args.force)?;
+        self.write_kept(store.as_mut(), &mut found, &*sink)?;
+        let recovery = recover_lost(std::mem::take(&mut found.lost), &*sink);
+        let history = store.history(&outputs)?;
+        let mut reading = self.prepared.reading(&scan, &sink, history, &found.kept, &recovery, self.args.force)?;
+        let draft = reading.feed.draw(usize::MAX)?;
         if let Some(Err(panic)) = warming.map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
-        self.settle_lost(store.as_mut(), &recovery, sent_again(&surveyed, &found.lost))?;
-        let plan = self.prepared.plan(surveyed);
+        self.settle_lost(store.as_mut(), &recovery, sent_again(&draft.drawn.work, &recovery.unknown), &*sink)?;
+        self.prepared.warnings.extend(reading.warnings(&draft));
+        if !draft.drawn.work.is_empty() || draft.refused.is_some() {
+            self.prepared.warnings.extend(of_tokenizer(&self.prepared.settings.template.model));
+        }
         self.warn();
-        let plan = plan?;
-        if !plan.adopted.is_empty() {
-            self.watcher.tell(&Event::WithoutHistory { answers: plan.adopted.len() });
+        if let Some(refused) = draft.refused {
+            return Err(refused.into());
+        }
+        if !draft.adopted.is_empty() {
+            self.watcher.tell(&Event::WithoutHistory { answers: draft.adopted.len() });
         }
         // A run that starts has told of what was in flight, and tells of it once.
-        if plan.jobs.is_empty() && plan.adopted.is_empty() && found.lost.is_empty() {
+        if draft.drawn.work.is_empty() && draft.adopted.is_empty() && recovery.unknown.is_empty() {
             self.patiently(|now| store.write_face(now))?;
-            return Ok(self.close(&plan, &Tally::default(), &Ending::Complete, Some(store.as_mut()), false));
+            return Ok(self.close(
+                &draft.drawn.supply,
+                &Tally::default(),
+                &Ending::Complete,
+                Some(store.as_mut()),
+                false,
+            ));
         }
         let info = RunInfo {
             outputs,
@@ -145,17 +158,21 @@ impl Run<'_> {
             pid: std::process::id(),
         };
         self.patiently(|now| store.start_run(&info, now))?;
-        self.patiently(|now| store.adopt(&plan.adopted, now))?;
+        self.patiently(|now| store.adopt(&draft.adopted, now))?;
         tripwire::here("command");
-        self.send(plan, scan.folder, store, &found, held)
+        // The folder is held to the end, and longer where a thread that writes there has not ended.
+        self.send(draft.drawn, reading.texts(), Arc::clone(&sink), store, &found)
     }
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
     /// prompt is to be counted. Where all are up to date, nothing is loaded.
     fn warm_tokenizer(&self, prompts: &[u64]) -> Result<Option<JoinHandle<()>>, Failure> {
         let settings = &self.prepared.settings;
-        let last_is_there =
-            prompts.last().is_none_or(|number| settings.outputs.join(target::file_name(&Key::from(*number))).exists());
+        let is_there = |number: u64| {
+            let outputs = Files::to_read(&settings.outputs);
+            outputs.is_ok_and(|outputs| outputs.stands(&Key::from(number)) != Ok(0))
+        };
+        let last_is_there = prompts.last().is_none_or(|number| is_there(*number));
         if !self.args.force && last_is_there {
             return Ok(None);
         }
@@ -179,13 +196,14 @@ impl Run<'_> {
 
     fn send(
         &mut self,
-        plan: Plan,
-        prompts: Folder,
+        drawn: Drawn,
+        texts: Arc<dyn Texts>,
+        sink: Arc<dyn Sink>,
         mut store: Box<dyn Store>,
         found: &Found,
-        held: Outputs,
     ) -> Result<Exit, Failure> {
-        let sendable = plan.sendable().count();
+        let Drawn { work, supply, .. } = drawn;
+        let sendable = work.iter().filter(|work| work.doomed.is_none()).count();
         let concurrency = self.concurrency().min(sendable.max(1));
         self.watcher.meter.set_price(self.prepared.price(self.clock.now().wall));
         let settings = &self.prepared.settings;
@@ -200,10 +218,10 @@ impl Run<'_> {
             None
         };
         self.watcher.tell(&Event::Started {
-            prompts: plan.prompts(),
-            up_to_date: plan.up_to_date,
+            prompts: supply.prompts,
+            up_to_date: supply.up_to_date,
             to_send: sendable,
-            input_tokens: plan.input_tokens,
+            input_tokens: work.iter().filter(|work| work.doomed.is_none()).map(|work| work.input_tokens).sum(),
             model: settings.template.model.clone(),
             concurrency,
         });
@@ -219,8 +237,8 @@ impl Run<'_> {
             tokenizer: Tokenizer::for_model(&settings.template.model),
             most_tokens: self.prepared.most_tokens(),
             secrets: self.prepared.secrets(),
-            prompts,
-            outputs: settings.outputs.clone(),
+            texts,
+            sink,
             store,
             endpoint,
             clock: self.clock,
@@ -242,9 +260,8 @@ impl Run<'_> {
             limits: settings.limits,
         };
         let estimate = self.prepared.estimate(found);
-        let mut plan = plan;
         let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
-        let machine = Machine::new(std::mem::take(&mut plan.jobs), rules, estimate, server, fastrand::u64(..));
+        let machine = Machine::new(work.into_iter().map(job).collect(), rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
         let Driven { ending, machine, store, is_over } = runtime.block_on(async {
             listen_for_signals(&self.tell).map_err(Failure::Runtime)?;
@@ -259,11 +276,8 @@ impl Run<'_> {
                 "a thread has not ended, because the disk does not answer; the outputs folder stays held until it has"
                     .to_owned(),
             );
-            // The system gives it back when the last thread has ended.
-            std::mem::forget(held);
         }
         let tally = machine.progress().tally.clone();
-        plan.jobs = machine.into_jobs();
         let exit = match store {
             Some(mut store) => {
                 let ending = match store.is_there() {
@@ -277,9 +291,9 @@ impl Run<'_> {
                 {
                     self.warning(error.to_string());
                 }
-                self.close(&plan, &tally, &ending, Some(store.as_mut()), true)
+                self.close(&supply, &tally, &ending, Some(store.as_mut()), true)
             }
-            None => self.close(&plan, &tally, &ending, None, true),
+            None => self.close(&supply, &tally, &ending, None, true),
         };
         // Signals are listened for up to here.
         runtime.shutdown_background();
@@ -303,13 +317,14 @@ impl Run<'_> {
 }
 
 /// How many of the requests of unknown fate are sent again.
-fn sent_again(surveyed: &[Surveyed], lost: &[LostRequest]) -> usize {
-    let lost: HashSet<Key> = lost.iter().map(|request| request.key.clone()).collect();
-    let is_sent = |surveyed: &&Surveyed| {
-        let standing = surveyed.request.as_ref().map(|request| request.standing);
-        matches!(standing, Ok(Standing::Send(_))) && lost.contains(&surveyed.key)
-    };
-    surveyed.iter().filter(is_sent).count()
+fn sent_again(work: &[Work], lost: &[LostRequest]) -> usize {
+    let lost: HashSet<_> = lost.iter().map(|request| &request.key).collect();
+    work.iter().filter(|work| work.doomed.is_none() && lost.contains(&work.key)).count()
+}
+
+fn job(work: Work) -> Job {
+    let Work { key, spot, fingerprint, input_tokens, portion: batch, doomed, place, .. } = work;
+    Job { key, spot, fingerprint, input_tokens, batch, doomed, place }
 }
 
 fn client(prepared: &Prepared, base_url: String, concurrency: usize) -> Result<Client, Failure> {

@@ -1,6 +1,5 @@
 //! Reads prompts and writes outputs on a few threads, so that a slow disk never holds the event loop.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +8,18 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::event_loop::Back;
 use super::parts::{Part, Unstarted, start};
-use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, RequestTemplate};
-use crate::plan::survey::fault;
+use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, RequestTemplate, Spot};
 use crate::run::{Input, JobIndex, Unwritten};
 use crate::send::attempt;
-use crate::source::folder::Folder;
+use crate::source::Texts;
 use crate::tripwire;
-use crate::write::target;
+use crate::write::Sink;
 
 /// Flushes of several files go on at once: about 8 of them keep a disk busy, more only queue.
 pub(super) const THREADS: usize = 8;
 
 enum Task {
-    Read(JobIndex, Key, Fingerprint),
+    Read(JobIndex, Spot, Fingerprint),
     /// The last says whether an answer stands in its place.
     Write(JobIndex, Key, Content, bool),
 }
@@ -33,8 +31,8 @@ pub(super) struct Disk {
 }
 
 struct Worker {
-    prompts: Folder,
-    outputs: PathBuf,
+    texts: Arc<dyn Texts>,
+    sink: Arc<dyn Sink>,
     template: Arc<RequestTemplate>,
     fingerprinter: Fingerprinter,
     /// Nothing more is sent, so that nothing needs to be read.
@@ -44,8 +42,8 @@ struct Worker {
 
 impl Disk {
     pub(super) fn start(
-        prompts: Folder,
-        outputs: PathBuf,
+        texts: Arc<dyn Texts>,
+        sink: Arc<dyn Sink>,
         template: Arc<RequestTemplate>,
         fingerprinter: Fingerprinter,
         back: &UnboundedSender<Back>,
@@ -53,8 +51,7 @@ impl Disk {
         let (tasks, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         let closed = Arc::new(AtomicBool::new(false));
-        let worker =
-            Worker { prompts, outputs, template, fingerprinter, closed: Arc::clone(&closed), back: back.clone() };
+        let worker = Worker { texts, sink, template, fingerprinter, closed: Arc::clone(&closed), back: back.clone() };
         let worker = Arc::new(worker);
         for _ in 0..THREADS {
             let (queue, worker, back) = (Arc::clone(&queue), Arc::clone(&worker), back.clone());
@@ -64,8 +61,8 @@ impl Disk {
         Ok(Self { tasks: Some(tasks), closed })
     }
 
-    pub(super) fn read(&self, job: JobIndex, key: Key, fingerprint: Fingerprint) {
-        self.ask(Task::Read(job, key, fingerprint));
+    pub(super) fn read(&self, job: JobIndex, spot: Spot, fingerprint: Fingerprint) {
+        self.ask(Task::Read(job, spot, fingerprint));
     }
 
     pub(super) fn write(&self, job: JobIndex, key: Key, content: Content, answered: bool) {
@@ -93,10 +90,10 @@ impl Worker {
             let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let done = match task {
                 Ok(Task::Read(..)) if self.closed.load(Ordering::Relaxed) => continue,
-                Ok(Task::Read(job, key, planned)) => Back::Ready(job, self.request(&key, planned)),
+                Ok(Task::Read(job, spot, planned)) => Back::Ready(job, self.request(spot, planned)),
                 Ok(Task::Write(job, key, content, answered)) => {
                     tripwire::here("disk");
-                    let written = target::write(&self.outputs, &key, &content, answered);
+                    let written = self.sink.put(&key, &content, answered).map(|put| put.content);
                     let written =
                         written.map_err(|error| Unwritten { why: error.to_string(), alone: error.is_alone() });
                     Back::Input(Input::Written(job, content, written))
@@ -109,12 +106,12 @@ impl Worker {
         }
     }
 
-    fn request(&self, key: &Key, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
-        let text = self.prompts.read(key).map_err(|error| fault(&error))?;
+    fn request(&self, spot: Spot, planned: Fingerprint) -> Result<serde_json::Value, Doom> {
+        let text = self.texts.again(spot)?;
         if self.fingerprinter.of(&text) != planned {
             let message = format!(
                 "{} was changed while the run went on; run again to send it as it is now",
-                self.prompts.file_name(key)
+                self.texts.name(spot)
             );
             return Err(Doom { class: Class::Changed, message });
         }

@@ -178,7 +178,7 @@ impl<'a> EventLoop<'a> {
             Action::Finish(finished) => self.keeper.finish(finished),
             Action::Send(job) => {
                 let planned = &self.machine.jobs()[job as usize];
-                self.disk.read(job, planned.key.clone(), planned.fingerprint);
+                self.disk.read(job, planned.spot, planned.fingerprint);
             }
             Action::Write(job, content) => {
                 let written = &self.machine.jobs()[job as usize];

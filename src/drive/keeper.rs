@@ -1,6 +1,6 @@
 //! The store's own thread: one transaction after the other, and `usage.md` a few times a second.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
 use crate::run::{Input, NotRecorded};
 use crate::tripwire;
-use crate::write::target;
+use crate::write::Sink;
 
 /// `usage.md` is written at most this often while it changes, and looked at this often while it does not.
 const FACE_EVERY: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(
         store: Box<dyn Store>,
-        outputs: PathBuf,
+        sink: Arc<dyn Sink>,
         endpoint: Option<Endpoint>,
         clock: Clock,
         back: UnboundedSender<Back>,
@@ -45,7 +45,7 @@ impl Keeper {
         let (asks, queue) = channel();
         let keeping = Keeping {
             store,
-            outputs,
+            sink,
             endpoint,
             clock,
             notes: Vec::new(),
@@ -101,7 +101,7 @@ impl Keeper {
 /// The thread's own.
 struct Keeping {
     store: Box<dyn Store>,
-    outputs: PathBuf,
+    sink: Arc<dyn Sink>,
     /// Whose limits are learned; `None` where they are not kept.
     endpoint: Option<Endpoint>,
     clock: Clock,
@@ -192,7 +192,7 @@ impl Keeping {
     /// The answers are on disk for good before they count as done.
     fn finish(&mut self, finished: Vec<Finished>) -> Input {
         let is_written = finished.iter().any(|end| matches!(end.ended, Ended::Done { .. }));
-        if is_written && let Err(error) = target::flush(&self.outputs) {
+        if is_written && let Err(error) = self.sink.flush() {
             return Input::Unrecorded(finished, NotRecorded::Unflushed(error.to_string()));
         }
         // An answer that stands nowhere else is not kept in a file that nobody finds.

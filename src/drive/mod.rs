@@ -9,7 +9,6 @@ mod keeper;
 pub mod parts;
 mod request;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,7 +22,8 @@ use crate::report::event::Event;
 use crate::report::summary::Progress;
 use crate::run::Machine;
 use crate::send::client::Client;
-use crate::source::folder::Folder;
+use crate::source::Texts;
+use crate::write::Sink;
 use disk::Disk;
 use event_loop::EventLoop;
 use keeper::Keeper;
@@ -44,10 +44,10 @@ pub struct Io {
     pub most_tokens: u64,
     /// Masked in every message, should a server echo one.
     pub secrets: Arc<[Secret]>,
-    /// The prompts folder.
-    pub prompts: Folder,
-    /// The outputs folder.
-    pub outputs: PathBuf,
+    /// The prompts' texts, read again at the moment they are sent.
+    pub texts: Arc<dyn Texts>,
+    /// Takes the answers.
+    pub sink: Arc<dyn Sink>,
     /// Ledger and journal.
     pub store: Box<dyn Store>,
     /// Whose limits are learned and kept; `None` for the stand-in.
@@ -110,11 +110,11 @@ pub async fn drive(
     news: &mut UnboundedReceiver<News>,
     watch: &mut dyn Watch,
 ) -> Result<Driven, Unstarted> {
-    let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, prompts, outputs, .. } = io;
+    let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, texts, sink, .. } = io;
     let Io { store, endpoint, clock, .. } = io;
     let (back, came) = unbounded_channel();
-    let keeper = Keeper::start(store, outputs.clone(), endpoint, clock, back.clone())?;
-    let disk = Disk::start(prompts, outputs, Arc::clone(&template), fingerprinter, &back)?;
+    let keeper = Keeper::start(store, Arc::clone(&sink), endpoint, clock, back.clone())?;
+    let disk = Disk::start(texts, sink, Arc::clone(&template), fingerprinter, &back)?;
     // It is heard of when the last thread has ended.
     drop(back);
     let sender = Sender { client, template, tokenizer, most_tokens, secrets, clock };

@@ -52,6 +52,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether its answer is known to the last byte: one of the stand-in (`rehearsal`), or of a real API.
+    #[must_use]
+    pub fn is_settled(&self, rehearsal: bool) -> bool {
+        self.status == Status::Done && !self.unsettled && self.rehearsal == rehearsal
+    }
+
     /// What is known once `output` is on disk as the answer to this request.
     #[must_use]
     pub fn answered(self, output: ContentId) -> Self {

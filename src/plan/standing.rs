@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{Fingerprint, Known, Status};
-use crate::write::on_disk::Form;
+use crate::model::{Fingerprint, Form, Known, Status};
 
 /// Whether a prompt has its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,17 +36,6 @@ pub struct Found {
     pub latest_output_tokens: Vec<u64>,
 }
 
-impl Found {
-    /// Counts the kept answers as done: a run writes them before it decides what to send, and a plan says so.
-    pub fn count_kept_as_done(&mut self) {
-        for answer in &self.kept {
-            if let Some(known) = self.known.get_mut(&answer.key) {
-                *known = known.clone().answered(answer.content());
-            }
-        }
-    }
-}
-
 /// An answer that a run could not write.
 #[derive(Clone, Debug)]
 pub struct KeptAnswer {

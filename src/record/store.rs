@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::done::History;
 use super::entry::LostRequest;
 use super::{
     Begun, Claim, Endpoint, FaceFound, Finished, Found, KeptAnswer, LastRun, RunInfo, StoreError, UsageFileError,
@@ -18,6 +17,7 @@ use crate::admit::ledger::{Amount, Ledger, Used};
 use crate::admit::usage_md::Face;
 use crate::clock::{Mono, Now};
 use crate::model::{ContentId, Fingerprint, Key, Usage};
+use crate::plan::History;
 
 /// Everything that is kept.
 pub trait Store: Admissions + Journal + Notes + Learned + UsageFile + Send {

@@ -9,7 +9,7 @@ use super::{Action, Concurrency, Input, Job, Machine, OutputEstimate, Rules};
 use crate::admit::ledger::Ledger;
 use crate::admit::server::{Pacing, ServerLimits};
 use crate::clock::{Day, Mono, Now};
-use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Place, Usage};
+use crate::model::{ContentId, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Place, Spot, Usage};
 use crate::record::Admissions as _;
 use crate::record::memory::MemoryStore;
 use crate::report::event::Event;
@@ -28,6 +28,7 @@ fn at(mono: Mono) -> Now {
 fn jobs(sizes: &[u64]) -> Vec<Job> {
     let job = |(index, &input_tokens): (usize, &u64)| Job {
         key: Key::from(index as u64 + 1),
+        spot: Spot::default(),
         fingerprint: Fingerprint([0; 16]),
         input_tokens,
         batch: 0,

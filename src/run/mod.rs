@@ -34,7 +34,9 @@ use std::time::Duration;
 
 use crate::admit::hint::{LearnedLimit, ServerHint};
 use crate::clock::Mono;
-use crate::model::{Content, ContentId, Doom, Ending, Fingerprint, Key, Limits, OnDayLimit, OnQuota, Place, Signal};
+use crate::model::{
+    Content, ContentId, Doom, Ending, Fingerprint, Key, Limits, OnDayLimit, OnQuota, Place, Signal, Spot,
+};
 use crate::record::{Begun, Claim, Finished};
 use crate::report::event::Event;
 use crate::send::classify::Verdict;
@@ -47,6 +49,8 @@ pub type JobIndex = u32;
 pub struct Job {
     /// Its prompt.
     pub key: Key,
+    /// Where its text stands.
+    pub spot: Spot,
     /// The request to send.
     pub fingerprint: Fingerprint,
     /// Input tokens, counted.

@@ -1,7 +1,5 @@
 //! A prompt file's name and text.
 
-use crate::model::Key;
-
 /// The largest number of a prompt.
 pub const MOST: u64 = i64::MAX.unsigned_abs();
 
@@ -28,7 +26,7 @@ pub fn name(file_name: &str) -> Name {
 #[must_use]
 pub fn nearest_name(other: &str) -> String {
     let number = other.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty());
-    file_name(&Key::from(number.and_then(within).unwrap_or(1)))
+    file_name(number.and_then(within).unwrap_or(1))
 }
 
 /// The number of these digits; `None` where it is over [`MOST`].
@@ -38,8 +36,8 @@ pub(super) fn within(digits: &str) -> Option<u64> {
 
 /// The plain name of a prompt's file.
 #[must_use]
-pub fn file_name(key: &Key) -> String {
-    format!("{key}_prompt.txt")
+pub fn file_name(number: u64) -> String {
+    format!("{number}_prompt.txt")
 }
 
 /// Why a file's bytes are no prompt.
@@ -82,7 +80,7 @@ mod tests {
     fn names_and_ids_go_both_ways() {
         assert_eq!(name("7_prompt.txt"), Name::Prompt(7));
         assert_eq!(name("007_prompt.txt"), Name::Prompt(7));
-        assert_eq!(name(&file_name(&Key::from(50_000))), Name::Prompt(50_000));
+        assert_eq!(name(&file_name(50_000)), Name::Prompt(50_000));
         assert_eq!(name("0000000000000000000000009223372036854775807_prompt.txt"), Name::Prompt(MOST));
         for large in
             ["9223372036854775808_prompt.txt", "18446744073709551615_prompt.txt", "99999999999999999999_prompt.txt"]

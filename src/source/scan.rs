@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use super::folder::Folder;
 use super::prompt::{self, Name};
 use super::range::Range;
-use crate::model::Key;
 use crate::regular;
 
 /// The prompts folder cannot be used.
@@ -70,10 +69,8 @@ fn likewise(others: usize) -> String {
 pub struct Scan {
     /// The folder, which knows the names of the prompts' files.
     pub folder: Folder,
-    /// The prompts meant, in order: those in range whose files are not empty. Some may have no text all the same.
+    /// The prompts meant, in order. Some may have no text.
     pub prompts: Vec<u64>,
-    /// Files in range that are empty.
-    pub empty: Vec<u64>,
     /// Prompts outside the range.
     pub out_of_range: Vec<u64>,
     /// Names whose number is too large.
@@ -116,10 +113,8 @@ pub fn scan(folder: &Path, range: &Range, only: Option<&Range>) -> Result<Scan, 
         }
     }
     scan.sort();
-    let mut named = [scan.prompts.as_slice(), &scan.empty].concat();
-    named.sort_unstable();
-    if let Some(pair) = named.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(scan.twice(pair[0], prompt::file_name(&Key::from(pair[0]))));
+    if let Some(pair) = scan.prompts.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(scan.twice(pair[0], prompt::file_name(pair[0])));
     }
     match scan.misnamed.iter().chain(&scan.too_large).next() {
         Some(name) if !is_named => Err(ScanError::NoneNamed {
@@ -142,13 +137,12 @@ impl Scan {
                 self.irregular.push((name.to_owned(), regular::kind(metadata.file_type())));
                 return Ok(());
             }
-            Ok(metadata) if metadata.len() == 0 => self.empty.push(id),
             _ => self.prompts.push(id),
         }
         if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
             self.elsewhere.extend(regular::outside(self.folder.path(), &path).map(|target| (id, target)));
         }
-        match self.folder.name(&Key::from(id), name) {
+        match self.folder.add_name(id, name) {
             Some(other) => Err(self.twice(id, other)),
             None => Ok(()),
         }
@@ -156,7 +150,7 @@ impl Scan {
 
     /// The folder's own order is any.
     fn sort(&mut self) {
-        for ids in [&mut self.prompts, &mut self.empty, &mut self.out_of_range] {
+        for ids in [&mut self.prompts, &mut self.out_of_range] {
             ids.sort_unstable();
         }
         for names in [&mut self.too_large, &mut self.misnamed] {
@@ -167,7 +161,7 @@ impl Scan {
     }
 
     fn twice(&self, id: u64, other: String) -> ScanError {
-        let one = self.folder.file_name(&Key::from(id));
+        let one = self.folder.file_name(id);
         let (one, other) = if one < other { (one, other) } else { (other, one) };
         ScanError::Twice { path: self.folder.path().to_owned(), id, one, other }
     }
@@ -175,14 +169,14 @@ impl Scan {
     /// Whether there is anything to send: a prompt with text, or one that cannot be read, which is said when it is.
     #[must_use]
     pub fn has_text(&self) -> bool {
-        self.prompts.iter().any(|id| self.folder.read(&Key::from(*id)).map_or(true, |text| !prompt::is_blank(&text)))
+        self.prompts.iter().any(|id| self.folder.read(*id).map_or(true, |text| !prompt::is_blank(&text)))
     }
 
     /// What a person should know of the folder: what is left out, and what leads out of it.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let irregular: Vec<_> = self.irregular.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-        let out_of_range: Vec<_> = self.out_of_range.iter().map(|id| prompt::file_name(&Key::from(*id))).collect();
+        let out_of_range: Vec<_> = self.out_of_range.iter().map(|id| prompt::file_name(*id)).collect();
         let most = prompt::MOST;
         let left_out = [
             ("the name is not of the form N_prompt.txt".to_owned(), &self.misnamed),
@@ -196,8 +190,7 @@ impl Scan {
             .map(|(why, names)| format!("left out, because {why}: {}", some_of(names)))
             .collect();
         if let Some((first, target)) = self.elsewhere.first() {
-            let (first, target, path) =
-                (self.folder.file_name(&Key::from(*first)), target.display(), self.folder.path().display());
+            let (first, target, path) = (self.folder.file_name(*first), target.display(), self.folder.path().display());
             warnings.push(match self.elsewhere.len() {
                 1 => format!("{first} is a link out of {path}, to {target}; the text there is sent"),
                 count => format!(
@@ -207,15 +200,12 @@ impl Scan {
         }
         warnings
     }
+}
 
-    /// The warning of files without text: those that are empty, and the prompts `blank`, which were read.
-    #[must_use]
-    pub fn without_text(&self, blank: &[u64]) -> Option<String> {
-        let mut ids = [self.empty.as_slice(), blank].concat();
-        ids.sort_unstable();
-        let names: Vec<_> = ids.iter().map(|id| self.folder.file_name(&Key::from(*id))).collect();
-        (!names.is_empty()).then(|| format!("left out, because there is no text in it: {}", some_of(&names)))
-    }
+/// The warning of prompts without text, whose files have these names.
+#[must_use]
+pub fn without_text(names: &[String]) -> Option<String> {
+    (!names.is_empty()).then(|| format!("left out, because there is no text in it: {}", some_of(names)))
 }
 
 /// The first few of `names`, and how many more there are.
@@ -248,13 +238,16 @@ mod tests {
         fs::create_dir(folder.path().join("3_prompt.txt")).expect("made");
         let range = "1-100".parse().expect("a range");
         let scanned = scan(folder.path(), &range, None).expect("scanned");
-        assert_eq!(scanned.prompts, [9, 10]);
-        assert_eq!((scanned.empty.as_slice(), scanned.out_of_range.as_slice()), ([2].as_slice(), [101].as_slice()));
+        assert_eq!(
+            (scanned.prompts.as_slice(), scanned.out_of_range.as_slice()),
+            ([2, 9, 10].as_slice(), [101].as_slice())
+        );
         assert_eq!((scanned.misnamed.as_slice(), scanned.too_large.len()), (["notes.txt".to_owned()].as_slice(), 1));
         assert_eq!(scanned.irregular, [("3_prompt.txt".to_owned(), "a folder")]);
         assert_eq!(scanned.warnings().len(), 4);
-        assert_eq!(scanned.folder.read(&Key::from(9)).expect("read"), " ");
-        let said = scanned.without_text(&[9]).expect("a warning");
+        assert_eq!(scanned.folder.read(9).expect("read"), " ");
+        let names = [2, 9].map(|number| scanned.folder.file_name(number));
+        let said = without_text(&names).expect("a warning");
         assert!(said.ends_with(": 2_prompt.txt, 009_prompt.txt"), "{said}");
         assert!(scanned.has_text());
         let only = "9-9".parse().expect("a range");

@@ -1,11 +1,55 @@
-//! What keeps an answer from the disk, and what to do about it.
+//! What keeps an answer from its place, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::target::file_name;
+use super::files::file_name;
 use crate::atomic::advice;
 use crate::model::Key;
+
+/// The outputs folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputsError {
+    /// It cannot be made or written to.
+    #[error(
+        "the outputs folder {path} cannot be used: {source}; make it writable, free some space, or name another with --outputs"
+    )]
+    Unusable {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is no folder.
+    #[error("{path} is a file, not a folder for outputs: move it away, or name another folder with --outputs")]
+    NotAFolder {
+        /// What stands in its place.
+        path: PathBuf,
+    },
+    /// It is marked read-only.
+    #[error("the outputs folder {path} is read-only; make it writable (chmod u+w), or name another with --outputs")]
+    ReadOnly {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another run writes there.
+    #[error("another run writes to {path}: {holder}. Wait until it has ended, or name another folder with --outputs")]
+    Held {
+        /// The folder.
+        path: PathBuf,
+        /// Who.
+        holder: String,
+    },
+}
+
+pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
+    move |source| match source.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            OutputsError::NotAFolder { path: folder.to_owned() }
+        }
+        _ => OutputsError::Unusable { path: folder.to_owned(), source },
+    }
+}
 
 /// An output cannot be written, or is not on the disk for good.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +94,7 @@ impl WriteError {
     }
 
     /// Of the place of an output of `folder`, where `what` stands.
-    #[must_use]
-    pub fn blocked(folder: &Path, key: &Key, what: &'static str) -> Self {
+    pub(super) fn blocked(folder: &Path, key: &Key, what: &'static str) -> Self {
         Self::Blocked { path: folder.join(file_name(key)), what }
     }
 

@@ -4,7 +4,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::target::{OutputsError, unusable};
+use super::OutputsError;
+use super::error::unusable;
 use crate::{atomic, regular};
 
 /// The file that says who holds the folder. Where a folder cannot be locked, it is what is locked.
@@ -14,7 +15,7 @@ const HOLDER_MOST: u64 = 1_000;
 
 /// The outputs folder, held by this run until dropped: the lock goes when its file is closed, also by a kill.
 #[derive(Debug)]
-pub struct Outputs {
+pub(super) struct Hold {
     _lock: File,
 }
 
@@ -27,10 +28,10 @@ enum Lock {
     File(File),
 }
 
-impl Outputs {
+impl Hold {
     /// Makes the folder where there is none, and keeps other runs out. Leftovers of a killed run are removed; `says` is how this run is named
     /// to a second one.
-    pub fn hold(folder: &Path, says: &str) -> Result<Self, OutputsError> {
+    pub(super) fn take(folder: &Path, says: &str) -> Result<Self, OutputsError> {
         let unusable = unusable(folder);
         fs::create_dir_all(folder).map_err(&unusable)?;
         if fs::metadata(folder).map_err(&unusable)?.permissions().readonly() {
@@ -102,13 +103,13 @@ mod tests {
     #[test]
     fn a_second_run_is_told_who_holds_the_folder() {
         let folder = tempfile::tempdir().expect("a folder");
-        let held = Outputs::hold(folder.path(), "process 42, since 12:00").expect("held");
-        let refused = || Outputs::hold(folder.path(), "another").expect_err("it is held").to_string();
+        let held = Hold::take(folder.path(), "process 42, since 12:00").expect("held");
+        let refused = || Hold::take(folder.path(), "another").expect_err("it is held").to_string();
         assert!(refused().contains("process 42, since 12:00") && refused().contains("--outputs"), "{}", refused());
         fs::remove_file(folder.path().join(HOLDER)).expect("removed");
         assert!(refused().contains("does not say"), "{}", refused());
         drop(held);
-        Outputs::hold(folder.path(), "another").expect("free again");
+        Hold::take(folder.path(), "another").expect("free again");
     }
 
     #[test]

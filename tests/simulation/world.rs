@@ -14,7 +14,7 @@ use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
 use promptmill::model::{
-    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Status, Usage,
+    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Spot, Status, Usage,
 };
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, Journal as _, RunInfo, Settlement};
@@ -22,7 +22,6 @@ use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
 use promptmill::send::classify::{Kind, Verdict};
-use promptmill::write::target;
 
 use super::laws::{Laws, Waiting, number};
 use super::server::{Judgement, Server};
@@ -142,7 +141,7 @@ impl Ord for Due {
 }
 
 fn content_id(output: &Content) -> ContentId {
-    ContentId::of(&target::bytes(output))
+    ContentId::of(&output.bytes())
 }
 
 fn before(output: Option<&Content>) -> Before {
@@ -731,6 +730,7 @@ impl World {
             let doom = || Box::new(Doom { class: Class::NotText, message: "it is empty".to_owned() });
             let place = Place { before: before(self.outputs.get(&key)), answered: false };
             jobs.push(Job {
+                spot: Spot::default(),
                 key,
                 fingerprint: FINGERPRINT,
                 input_tokens: prompt.usage.input_tokens,

@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 
 use super::super::done::Remembered;
 use super::super::entry::{LostRequest, Step, next_status};
-use super::super::{Found, History, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, Notes, RunInfo, StoreError};
+use super::super::{Found, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, Notes, RunInfo, StoreError};
 use super::{MemoryStore, Row, Run};
 use crate::clock::Now;
 use crate::model::{Before, Class, ContentId, Fingerprint, Key, Known, Status, Usage};
+use crate::plan::History;
 
 impl MemoryStore {
     /// The rows of the folder `outputs`, those of earlier runs first.

@@ -5,11 +5,12 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::done::Remembered;
 use super::super::entry::{LostRequest, Step, next_status};
-use super::super::{Found, History, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, RunInfo, StoreError};
+use super::super::{Found, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, RunInfo, StoreError};
 use super::attempts::illegal;
 use super::{SqliteStore, day, number, places, signed, unsigned};
 use crate::clock::Now;
 use crate::model::{Before, Class, ContentId, Fingerprint, Key, Known, Status, Usage};
+use crate::plan::History;
 
 /// An entry whose answer is on disk after all.
 struct Recovered<'a> {
