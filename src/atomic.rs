@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::tripwire;
+
 const PREFIX: &str = ".promptmill-";
 const SUFFIX: &str = ".tmp";
 
@@ -55,6 +57,7 @@ impl Prepared {
         let _ = mode;
         let mut file = builder.tempfile_in(folder_of(path)).map_err(plain)?;
         file.write_all(contents).map_err(plain)?;
+        tripwire::here("write");
         file.as_file().sync_all()?;
         let identity = FileIdentity::of(&file.as_file().metadata()?);
         Ok(Self { file, identity })

@@ -1,5 +1,5 @@
 //! A switch for tests: with `TEST_PANIC=keeper:3` the third passage of the point `keeper` panics, with `TEST_STOP=keeper:3` the process stops itself
-//! there (SIGSTOP). A release build has none of it.
+//! there (SIGSTOP), and the thread is slow when it goes on: by milliseconds, which a third part names. A release build has none of it.
 
 #[cfg(debug_assertions)]
 pub(crate) use debug::here;
@@ -12,9 +12,11 @@ pub(crate) fn here(_point: &str) {}
 mod debug {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     struct Switch {
-        stops: bool,
+        /// How slow it is then; `None` for a panic.
+        stops: Option<Duration>,
         point: String,
         /// It happens at the passage that finds 1 here.
         left: AtomicU32,
@@ -25,11 +27,13 @@ mod debug {
     impl Switch {
         #[expect(clippy::disallowed_methods, reason = "no setting, and not there in a release")]
         fn read() -> Option<Self> {
-            let wish = |name: &str, stops| Some((std::env::var(name).ok()?, stops));
+            let wish = |name: &str, stops: bool| Some((std::env::var(name).ok()?, stops));
             let (value, stops) = wish("TEST_PANIC", false).or_else(|| wish("TEST_STOP", true))?;
-            let (point, passage) = value.split_once(':').unwrap_or((&value, "1"));
-            let left = AtomicU32::new(passage.parse().unwrap_or(1));
-            Some(Self { stops, point: point.to_owned(), left })
+            let mut parts = value.split(':');
+            let point = parts.next()?.to_owned();
+            let mut number = |other| parts.next().map_or(other, |part| part.parse().unwrap_or(other));
+            let (passage, slow) = (number(1), Duration::from_millis(number(0).into()));
+            Some(Self { stops: stops.then_some(slow), point, left: AtomicU32::new(passage) })
         }
     }
 
@@ -40,7 +44,9 @@ mod debug {
             && wanted == point
             && left.fetch_sub(1, Ordering::Relaxed) == 1
         {
-            if *stops { stop() } else { panic!("a test wants it") }
+            let Some(slow) = stops else { panic!("a test wants it") };
+            stop();
+            std::thread::sleep(*slow);
         }
     }
 

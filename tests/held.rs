@@ -9,10 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use common::{Ended, Watchdog, Workspace, serve, until};
+use common::{Ended, Watchdog, Workspace, serve, signal, stopped, until};
 use promptmill::standin::{Options, Server};
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const PROMPTS: u64 = 20;
 
@@ -36,16 +36,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.execute_batch("ROLLBACK").expect("given back");
     }
-}
-
-/// Waits until the process has stopped itself.
-fn stopped(child: &Child) {
-    let status = format!("/proc/{}/stat", child.id());
-    until("a stop", || std::fs::read_to_string(&status).is_ok_and(|stat| stat.contains(") T ")));
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("a signal");
 }
 
 /// Reads stderr up to a line that has `part` in it.

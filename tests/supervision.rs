@@ -8,9 +8,9 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Ended, Workspace, serve, until};
+use common::{Ended, Watchdog, Workspace, serve, signal, stopped, until};
 use promptmill::standin::{Options, Server};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const PROMPTS: u64 = 40;
 const IN_FLIGHT: u64 = 8;
@@ -86,7 +86,7 @@ fn the_listener_for_signals_is_missed_too() {
     let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
     let child = panicking(&workspace, &server, "signals").spawn().expect("it starts");
     until("a request", || !server.log().is_empty());
-    kill_process(Pid::from_child(&child), Signal::INT).expect("a signal");
+    signal(&child, Signal::INT);
     let ended = Ended::of(child);
     assert_heard_of(&workspace, &server, &ended, "the task that listens for signals");
 }
@@ -114,4 +114,43 @@ fn what_dies_before_anything_is_sent_ends_it_with_a_sentence() {
         assert!(server.log().is_empty());
         workspace.run_against(&server, &[]).assert_ended(0, [2, 0, 0, 0]);
     }
+}
+
+/// Both signals come while a thread is in the middle of writing a file, which takes it so many milliseconds more.
+fn interrupted_twice(workspace: &Workspace, server: &Server, slow: &str) -> Ended {
+    let mut command = workspace.command_against(server, &["--concurrency", &IN_FLIGHT.to_string()]);
+    let child = command.env("TEST_STOP", format!("write:12:{slow}")).spawn().expect("it starts");
+    let _watchdog = Watchdog::over(&child);
+    stopped(&child);
+    assert!(!workspace.leftovers().is_empty(), "no file is being written");
+    for which in [Signal::INT, Signal::TERM, Signal::CONT] {
+        signal(&child, which);
+    }
+    let ended = Ended::of(child);
+    // Which of them is heard of first is not known.
+    assert!([Some(130), Some(143)].contains(&ended.code), "{ended:#?}");
+    ended
+}
+
+#[test]
+fn a_second_interrupt_leaves_nothing_half_written() {
+    let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
+    let ended = interrupted_twice(&workspace, &server, "200");
+    assert!(workspace.leftovers().is_empty(), "{ended:#?}");
+    assert!(!ended.stderr.contains("has not ended"), "{ended:#?}");
+    let next = workspace.run_against(&server, &[]);
+    assert_eq!(next.code, Some(0), "{next:#?}");
+    workspace.assert_answered(1..=PROMPTS);
+    assert!(server.log().len() as u64 <= PROMPTS + IN_FLIGHT);
+}
+
+#[test]
+fn a_thread_that_does_not_end_is_not_waited_for() {
+    let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
+    let ended = interrupted_twice(&workspace, &server, "3600000");
+    ended.says(&["has not ended"]);
+    let next = workspace.run_against(&server, &[]);
+    assert_eq!(next.code, Some(0), "{next:#?}");
+    workspace.assert_answered(1..=PROMPTS);
+    assert!(workspace.leftovers_of_answers().is_empty(), "{next:#?}");
 }

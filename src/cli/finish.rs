@@ -34,7 +34,7 @@ impl Run<'_> {
             let were = if unwritten == 1 { "was" } else { "were" };
             self.watcher.terminal.say(&format!("{} {were} not written: stdout was not read", self.lines(unwritten)));
         }
-        step = 0;
+        (step, steps) = (0, if steps == u32::MAX { steps } else { SHORT / 2 });
         while self.watcher.terminal.wait(STEP) > 0 && step < steps {
             step += 1;
             steps = self.steps_left(step, steps);

@@ -273,7 +273,7 @@ impl Run<'_> {
         }
         if !is_over {
             self.warning(
-                "a thread has not ended, because the disk does not answer; the outputs folder stays held until it has"
+                "a thread has not ended, because the disk or the state file does not answer; the outputs folder stays held until it has"
                     .to_owned(),
             );
         }

@@ -118,7 +118,7 @@ impl<'a> EventLoop<'a> {
             // Neither the machine nor who watches can be asked for more than their counts.
             Err(_) => (Ending::Broken(ended_unexpectedly(Part::Loop)), self.close(false, Some(CLOSING)).await),
         };
-        let store = if is_over { self.keeper.join() } else { None };
+        let store = self.keeper.join();
         Driven { ending, machine: self.machine, store, is_over }
     }
 
@@ -207,7 +207,7 @@ impl<'a> EventLoop<'a> {
             Back::Used(used) => self.watch.used(used),
             Back::Warning(message) => self.watch.event(Event::Warning { message }),
             Back::Gone(gone) => {
-                self.threads -= 1;
+                self.gone(gone);
                 return Next::Broken(gone.part);
             }
         }
@@ -233,7 +233,7 @@ impl<'a> EventLoop<'a> {
         while self.threads > 0 {
             tokio::select! {
                 Some(back) = self.came.recv() => match back {
-                    Back::Gone(_) => self.threads -= 1,
+                    Back::Gone(gone) => self.gone(gone),
                     Back::Input(input) if listens => self.take_in(input),
                     _ => {}
                 },
@@ -244,6 +244,13 @@ impl<'a> EventLoop<'a> {
             }
         }
         true
+    }
+
+    fn gone(&mut self, gone: Gone) {
+        self.threads -= 1;
+        if gone.part == Part::Keeper {
+            self.keeper.has_ended();
+        }
     }
 
     /// Takes in what the threads have still done. What the machine would do next is not done.

@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     /// `None` once nothing more is asked.
     asks: Option<Sender<Ask>>,
     thread: JoinHandle<Box<dyn Store>>,
+    /// Whether the thread has told of its end.
+    ended: bool,
 }
 
 impl Keeper {
@@ -59,7 +61,7 @@ impl Keeper {
             move |gone| drop(back.send(Back::Gone(gone)))
         };
         let thread = start(Part::Keeper, tell, move || keeping.keep(&queue, &back))?;
-        Ok(Self { asks: Some(asks), thread })
+        Ok(Self { asks: Some(asks), thread, ended: false })
     }
 
     pub(super) fn begin(&self, claims: Vec<Claim>) {
@@ -92,9 +94,14 @@ impl Keeper {
         self.asks = None;
     }
 
-    /// Takes the store back; `None` where the thread died. Waits for one that has not ended.
+    /// The thread has told of its end.
+    pub(super) fn has_ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// Takes the store back; `None` where the thread died, or has not ended.
     pub(super) fn join(self) -> Option<Box<dyn Store>> {
-        self.thread.join().ok()
+        if self.ended { self.thread.join().ok() } else { None }
     }
 }
 

@@ -134,3 +134,35 @@ fn noted(info: &PanicHookInfo<'_>) -> String {
     let text: String = one_line(text.unwrap_or("no message")).chars().take(MESSAGE_MOST).collect();
     info.location().map_or_else(|| text.clone(), |place| format!("{place}: {text}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn every_end_of_a_thread_is_told() {
+        for panics in [false, true] {
+            let (told, ends) = channel();
+            let tell = move |gone| told.send(gone).expect("the test listens");
+            let thread = start(Part::Disk, tell, move || assert!(!panics, "this test wants it"));
+            assert_eq!(ends.recv(), Ok(Gone { part: Part::Disk, panicked: panics }));
+            assert_eq!(thread.expect("started").join().is_err(), panics);
+            // Once.
+            assert!(ends.recv().is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_dropped_has_ended_too() {
+        let (told, ends) = channel();
+        let task = tokio::spawn(async move {
+            let _vigil = Vigil::over(Part::Signals, move |gone| told.send(gone).expect("the test listens"));
+            std::future::pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        task.abort();
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(ends.recv(), Ok(Gone { part: Part::Signals, panicked: false }));
+    }
+}

@@ -297,6 +297,18 @@ fn kill(pid: u32) {
     }
 }
 
+/// Waits until the process has stopped itself.
+#[cfg(unix)]
+pub(crate) fn stopped(child: &Child) {
+    let status = format!("/proc/{}/stat", child.id());
+    until("a stop", || fs::read_to_string(&status).is_ok_and(|stat| stat.contains(") T ")));
+}
+
+#[cfg(unix)]
+pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("a signal");
+}
+
 /// Kills a process that takes too long, so that who reads what it says comes to an end; dropping this calls it off.
 pub(crate) struct Watchdog(std::sync::mpsc::Sender<()>);
 
