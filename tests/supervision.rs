@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 use std::time::Duration;
 
@@ -104,12 +105,28 @@ fn the_stand_in_that_dies_ends_its_rehearsal() {
 }
 
 #[test]
+fn the_stand_in_of_its_own_command_ends_with_it() {
+    let workspace = Workspace::with_prompts(1);
+    let mut child =
+        workspace.command(&["standin", "--port", "0"]).env("TEST_PANIC", "standin").spawn().expect("it starts");
+    let _watchdog = Watchdog::over(&child);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("UTF-8");
+    let url = line.trim().rsplit(' ').next().expect("an address");
+    let run = workspace.run(&["--base-url", url, "--give-up-after", "1s"]);
+    assert_eq!(run.code, Some(4), "{run:#?}");
+    let ended = Ended::of(child);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    ended.says(&["error: the built-in stand-in ended unexpectedly (src/standin/server.rs:", "this is a bug"]);
+}
+
+#[test]
 fn what_dies_before_anything_is_sent_ends_it_with_a_sentence() {
-    for at in ["tokenizer", "command"] {
+    for at in ["tokenizer", "survey", "command"] {
         let (workspace, server) = (Workspace::with_prompts(2), serve(Options::default()));
         let ended = Ended::run(&mut panicking(&workspace, &server, at));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:#?}");
-        ended.says(&["error: promptmill ended unexpectedly (src/cli/run.rs:", "this is a bug, please report it"]);
+        ended.says(&["error: promptmill ended unexpectedly (src/", "this is a bug, please report it"]);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:#?}");
         assert!(server.log().is_empty());
         workspace.run_against(&server, &[]).assert_ended(0, [2, 0, 0, 0]);

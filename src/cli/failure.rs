@@ -80,6 +80,9 @@ pub enum Failure {
     /// The stand-in of `--offline`.
     #[error("the built-in stand-in cannot be started: {0}")]
     Offline(std::io::Error),
+    /// A part of the program ended unexpectedly.
+    #[error("{0}")]
+    Broken(String),
     /// A thread.
     #[error(transparent)]
     Unstarted(#[from] Unstarted),
@@ -97,7 +100,7 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::OverBatch(_) => Exit::OverBatch,
-            Self::Output(_) => Exit::SomeFailed,
+            Self::Output(_) | Self::Broken(_) => Exit::SomeFailed,
             _ => Exit::BadInput,
         }
     }

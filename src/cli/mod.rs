@@ -30,6 +30,7 @@ use crate::model::Exit;
 use crate::model::text::{json_line, one_line};
 use crate::report::closing::broken;
 use crate::report::terminal::tell;
+use crate::standin::args::StandinError;
 
 /// Runs the command line of this process. Every error has been told when it returns.
 #[must_use]
@@ -98,6 +99,8 @@ fn in_json(result: &impl serde::Serialize) -> Vec<String> {
 
 fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
-    runtime.block_on(crate::standin::args::run(args))?;
-    Ok(Exit::Done)
+    match runtime.block_on(crate::standin::args::run(args)) {
+        Err(StandinError::Ended) => Err(Failure::Broken(broken(&ended_unexpectedly(Part::Standin)))),
+        ended => Ok(ended.map(|()| Exit::Done)?),
+    }
 }

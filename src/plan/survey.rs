@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::source::prompt::is_blank;
 use crate::source::{Row, Texts};
+use crate::tripwire;
 
 /// How many rows a thread takes at a time.
 const SHARE: usize = 64;
@@ -116,12 +117,15 @@ impl Survey {
             loop {
                 let start = next.fetch_add(SHARE, Ordering::Relaxed);
                 let Some(rest) = rows.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(shares) };
+                tripwire::here("survey");
                 shares.push((start, self.look_at(&rest[..SHARE.min(rest.len())], counts)?));
             }
         };
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(rows.len().div_ceil(SHARE));
         let shares: Result<Vec<_>, HistoryError> = thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            // Where the system starts no more threads, fewer do it.
+            let others: Vec<_> =
+                (1..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
             let mut shares = work();
             for other in others {
                 let more = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

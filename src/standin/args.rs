@@ -137,6 +137,9 @@ pub enum StandinError {
     /// stdout is closed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// It serves no more, though nobody stopped it.
+    #[error("the stand-in ended unexpectedly")]
+    Ended,
     /// Ctrl-C cannot be waited for.
     #[error("cannot wait for Ctrl-C: {0}")]
     Signal(io::Error),
@@ -184,13 +187,16 @@ pub async fn run(args: StandinArgs) -> Result<(), StandinError> {
         }
     };
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-    let server =
+    let mut server =
         Server::start_logging(addr, args.options(), sink).map_err(|source| StandinError::Listen { addr, source })?;
     let mut stdout = io::stdout();
     writeln!(stdout, "stand-in API listening on {}", server.base_url())
         .and_then(|()| stdout.flush())
         .map_err(StandinError::Output)?;
-    tokio::signal::ctrl_c().await.map_err(StandinError::Signal)
+    tokio::select! {
+        told = tokio::signal::ctrl_c() => told.map_err(StandinError::Signal),
+        () = server.ended() => Err(StandinError::Ended),
+    }
 }
 
 fn fault_help() -> String {

@@ -40,6 +40,8 @@ pub struct Server {
     /// Dropping the sender ends the accept loop.
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
+    /// Where it serves on the runtime of its caller.
+    task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Server {
@@ -84,7 +86,7 @@ impl Server {
             runtime.block_on(serve);
         };
         let thread = std::thread::Builder::new().name("standin".to_owned()).spawn(serve)?;
-        Ok(Self { shared, addr, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, addr, stop: Some(stop), thread: Some(thread), task: None })
     }
 
     /// As [`start`](Self::start), writing each request to `sink` as one line of JSON.
@@ -97,8 +99,17 @@ impl Server {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(options, sink));
         let (stop, stopped) = oneshot::channel();
-        tokio::spawn(live(listener, addr, Arc::clone(&shared), stopped));
-        Ok(Self { shared, addr, stop: Some(stop), thread: None })
+        let task = tokio::spawn(live(listener, addr, Arc::clone(&shared), stopped));
+        Ok(Self { shared, addr, stop: Some(stop), thread: None, task: Some(task) })
+    }
+
+    /// Waits until it serves no more, though nobody stopped it: for one that serves on the current runtime.
+    pub(super) async fn ended(&mut self) {
+        match &mut self.task {
+            // How is seen by the panic.
+            Some(task) => drop(task.await),
+            None => pending().await,
+        }
     }
 
     /// Where it listens.
