@@ -23,13 +23,13 @@ use crate::count::Tokenizer;
 use crate::drive::parts::{Part, ended_unexpectedly, start};
 use crate::drive::{Driven, Io, News, drive, vigil};
 use crate::model::{Drawn, Ending, Exit, Fingerprinter, Key, Signal, Work};
-use crate::plan::Outputs as _;
+use crate::plan::{Chunks, Outputs as _};
 use crate::record::entry::LostRequest;
 use crate::record::{Found, RunInfo, Store};
 use crate::report::closing::broken;
 use crate::report::event::Event;
 use crate::report::summary::Tally;
-use crate::run::{Concurrency, Job, Machine, Rules};
+use crate::run::{Concurrency, Machine, Rules};
 use crate::send::client::{Client, ClientOptions};
 use crate::source::Texts;
 use crate::standin;
@@ -202,9 +202,10 @@ impl Run<'_> {
         mut store: Box<dyn Store>,
         found: &Found,
     ) -> Result<Exit, Failure> {
-        let Drawn { work, supply, .. } = drawn;
-        let sendable = work.iter().filter(|work| work.doomed.is_none()).count();
-        let concurrency = self.concurrency().min(sendable.max(1));
+        let supply = drawn.supply;
+        let sendable = || drawn.work.iter().filter(|work| work.doomed.is_none());
+        let (to_send, input_tokens) = (sendable().count(), sendable().map(|work| work.input_tokens).sum());
+        let concurrency = self.concurrency().min(to_send.max(1));
         self.watcher.meter.set_price(self.prepared.price(self.clock.now().wall));
         let settings = &self.prepared.settings;
         let mut base_url = settings.base_url.clone();
@@ -220,8 +221,8 @@ impl Run<'_> {
         self.watcher.tell(&Event::Started {
             prompts: supply.prompts,
             up_to_date: supply.up_to_date,
-            to_send: sendable,
-            input_tokens: work.iter().filter(|work| work.doomed.is_none()).map(|work| work.input_tokens).sum(),
+            to_send,
+            input_tokens,
             model: settings.template.model.clone(),
             concurrency,
         });
@@ -230,7 +231,9 @@ impl Run<'_> {
         let endpoint = (!self.args.offline).then(|| self.prepared.endpoint());
         let learned = endpoint.as_ref().map_or_else(|| Ok(Vec::new()), |endpoint| store.learned(endpoint))?;
         let recent = if learned.is_empty() { Vec::new() } else { store.recent(&now)? };
+        let mut chunks = Chunks::new(drawn);
         let io = Io {
+            draw: Box::new(move |most| chunks.draw(most)),
             client: client(self.prepared, base_url, concurrency)?,
             template: Arc::new(settings.template.clone()),
             fingerprinter: Fingerprinter::new(&settings.template, self.prepared.rehearsal),
@@ -261,7 +264,7 @@ impl Run<'_> {
         };
         let estimate = self.prepared.estimate(found);
         let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
-        let machine = Machine::new(work.into_iter().map(job).collect(), rules, estimate, server, fastrand::u64(..));
+        let machine = Machine::new(rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
         let Driven { ending, machine, store, is_over } = runtime.block_on(async {
             listen_for_signals(&self.tell).map_err(Failure::Runtime)?;
@@ -320,11 +323,6 @@ impl Run<'_> {
 fn sent_again(work: &[Work], lost: &[LostRequest]) -> usize {
     let lost: HashSet<_> = lost.iter().map(|request| &request.key).collect();
     work.iter().filter(|work| work.doomed.is_none() && lost.contains(&work.key)).count()
-}
-
-fn job(work: Work) -> Job {
-    let Work { key, spot, fingerprint, input_tokens, portion: batch, doomed, place, .. } = work;
-    Job { key, spot, fingerprint, input_tokens, batch, doomed, place }
 }
 
 fn client(prepared: &Prepared, base_url: String, concurrency: usize) -> Result<Client, Failure> {

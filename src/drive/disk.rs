@@ -8,8 +8,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::event_loop::Back;
 use super::parts::{Part, Unstarted, start};
-use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, RequestTemplate, Spot};
-use crate::run::{Input, JobIndex, Unwritten};
+use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, Ordinal, RequestTemplate, Spot};
+use crate::run::{Input, Unwritten};
 use crate::send::attempt;
 use crate::source::Texts;
 use crate::tripwire;
@@ -19,9 +19,9 @@ use crate::write::Sink;
 pub(super) const THREADS: usize = 8;
 
 enum Task {
-    Read(JobIndex, Spot, Fingerprint),
+    Read(Ordinal, Spot, Fingerprint),
     /// The last says whether an answer stands in its place.
-    Write(JobIndex, Key, Content, bool),
+    Write(Ordinal, Key, Content, bool),
 }
 
 /// The pool. Its threads end when it is closed and what they were asked to write is written.
@@ -61,12 +61,12 @@ impl Disk {
         Ok(Self { tasks: Some(tasks), closed })
     }
 
-    pub(super) fn read(&self, job: JobIndex, spot: Spot, fingerprint: Fingerprint) {
-        self.ask(Task::Read(job, spot, fingerprint));
+    pub(super) fn read(&self, ordinal: Ordinal, spot: Spot, fingerprint: Fingerprint) {
+        self.ask(Task::Read(ordinal, spot, fingerprint));
     }
 
-    pub(super) fn write(&self, job: JobIndex, key: Key, content: Content, answered: bool) {
-        self.ask(Task::Write(job, key, content, answered));
+    pub(super) fn write(&self, ordinal: Ordinal, key: Key, content: Content, answered: bool) {
+        self.ask(Task::Write(ordinal, key, content, answered));
     }
 
     fn ask(&self, task: Task) {
@@ -90,13 +90,13 @@ impl Worker {
             let task = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let done = match task {
                 Ok(Task::Read(..)) if self.closed.load(Ordering::Relaxed) => continue,
-                Ok(Task::Read(job, spot, planned)) => Back::Ready(job, self.request(spot, planned)),
-                Ok(Task::Write(job, key, content, answered)) => {
+                Ok(Task::Read(ordinal, spot, planned)) => Back::Ready(ordinal, self.request(spot, planned)),
+                Ok(Task::Write(ordinal, key, content, answered)) => {
                     tripwire::here("disk");
                     let written = self.sink.put(&key, &content, answered).map(|put| put.content);
                     let written =
                         written.map_err(|error| Unwritten { why: error.to_string(), alone: error.is_alone() });
-                    Back::Input(Input::Written(job, content, written))
+                    Back::Input(Input::Written(ordinal, content, written))
                 }
                 Err(_) => return,
             };

@@ -15,12 +15,12 @@ use super::disk::{self, Disk};
 use super::keeper::Keeper;
 use super::parts::{Gone, Part, ended_unexpectedly, first_panic};
 use super::request::{Heard, Sender, not_sent};
-use super::{Driven, News, Watch};
+use super::{Draw, Driven, News, Watch};
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
-use crate::model::{Doom, Ending};
+use crate::model::{Doom, Drawn, Ending, Ordinal};
 use crate::report::event::Event;
-use crate::run::{Action, Input, JobIndex, Machine};
+use crate::run::{Action, Input, Machine};
 use crate::tripwire;
 
 /// The longest sleep: after a machine's sleep, or when another process has given room back, the machine is asked again within this time.
@@ -34,7 +34,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(super) enum Back {
     Input(Input),
     /// A prompt's request, ready to be sent, or why it cannot be.
-    Ready(JobIndex, Result<serde_json::Value, Doom>),
+    Ready(Ordinal, Result<serde_json::Value, Doom>),
     Used(Used),
     Warning(String),
     Gone(Gone),
@@ -59,6 +59,9 @@ enum Stop {
 
 pub(super) struct EventLoop<'a> {
     machine: Machine,
+    draw: Draw,
+    /// What was drawn, and the machine does not have yet.
+    drawn: Option<Drawn>,
     clock: Clock,
     keeper: Keeper,
     disk: Disk,
@@ -81,7 +84,7 @@ pub(super) struct EventLoop<'a> {
 
 impl<'a> EventLoop<'a> {
     pub(super) fn new(
-        machine: Machine,
+        (machine, draw): (Machine, Draw),
         keeper: Keeper,
         disk: Disk,
         sender: Sender,
@@ -91,6 +94,8 @@ impl<'a> EventLoop<'a> {
     ) -> Self {
         Self {
             machine,
+            draw,
+            drawn: None,
             clock: sender.clock,
             keeper,
             disk,
@@ -145,6 +150,10 @@ impl<'a> EventLoop<'a> {
                 Next::Broken(part) => return Stop::AtOnce(Input::Broken(ended_unexpectedly(part))),
                 Next::Nothing => {}
             }
+            if let Some(drawn) = self.drawn.take() {
+                next = Next::Input(Input::Drawn(drawn));
+                continue;
+            }
             let behind = self.watch.is_behind();
             if std::mem::replace(&mut self.behind, behind) != behind {
                 next = Next::Input(Input::Behind(behind));
@@ -154,7 +163,7 @@ impl<'a> EventLoop<'a> {
             next = tokio::select! {
                 Some(back) = self.came.recv() => self.came_back(back),
                 Some(ended) = self.requests.join_next() => match ended {
-                    Ok((job, verdict, hints)) => Next::Input(Input::Heard(job, verdict, hints)),
+                    Ok((ordinal, verdict, hints)) => Next::Input(Input::Heard(ordinal, verdict, hints)),
                     Err(_) => Next::Broken(Part::Request),
                 },
                 Some(news) = self.news.recv() => match news {
@@ -176,13 +185,17 @@ impl<'a> EventLoop<'a> {
         match action {
             Action::Begin(claims) => self.keeper.begin(claims),
             Action::Finish(finished) => self.keeper.finish(finished),
-            Action::Send(job) => {
-                let planned = &self.machine.jobs()[job as usize];
-                self.disk.read(job, planned.spot, planned.fingerprint);
+            Action::Draw(most) => self.drawn = Some((self.draw)(most)),
+            // What an action names is in play.
+            Action::Send(ordinal) => {
+                if let Some(work) = self.machine.work(ordinal) {
+                    self.disk.read(ordinal, work.spot, work.fingerprint);
+                }
             }
-            Action::Write(job, content) => {
-                let written = &self.machine.jobs()[job as usize];
-                self.disk.write(job, written.key.clone(), content, written.place.answered);
+            Action::Write(ordinal, content) => {
+                if let Some(work) = self.machine.work(ordinal) {
+                    self.disk.write(ordinal, work.key.clone(), content, work.place.answered);
+                }
             }
             Action::Learn(limits) => self.keeper.learn(limits),
             Action::Say(event) => {
@@ -199,11 +212,12 @@ impl<'a> EventLoop<'a> {
     fn came_back(&mut self, back: Back) -> Next {
         match back {
             Back::Input(input) => return Next::Input(input),
-            Back::Ready(job, Ok(body)) => {
-                let planned = &self.machine.jobs()[job as usize];
-                self.sender.send(&mut self.requests, (job, planned.key.clone()), planned.input_tokens, body);
+            Back::Ready(ordinal, Ok(body)) => {
+                if let Some(work) = self.machine.work(ordinal) {
+                    self.sender.send(&mut self.requests, (ordinal, work.key.clone()), work.input_tokens, body);
+                }
             }
-            Back::Ready(job, Err(doom)) => return Next::Input(Input::Heard(job, not_sent(doom), Vec::new())),
+            Back::Ready(ordinal, Err(doom)) => return Next::Input(Input::Heard(ordinal, not_sent(doom), Vec::new())),
             Back::Used(used) => self.watch.used(used),
             Back::Warning(message) => self.watch.event(Event::Warning { message }),
             Back::Gone(gone) => {

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::admit::ledger::Used;
 use crate::clock::Clock;
 use crate::count::Tokenizer;
-use crate::model::{Ending, Fingerprinter, RequestTemplate, Secret, Signal};
+use crate::model::{Drawn, Ending, Fingerprinter, RequestTemplate, Secret, Signal};
 use crate::record::{Endpoint, Store};
 use crate::report::event::Event;
 use crate::report::summary::Progress;
@@ -30,8 +30,13 @@ use keeper::Keeper;
 use parts::{Gone, Part, Unstarted, Vigil};
 use request::Sender;
 
+/// Gives the next work, at most so much.
+pub type Draw = Box<dyn FnMut(usize) -> Drawn + Send>;
+
 /// What a run works with.
 pub struct Io {
+    /// Gives the work.
+    pub draw: Draw,
     /// Sends the requests.
     pub client: Client,
     /// What every request has.
@@ -111,12 +116,12 @@ pub async fn drive(
     watch: &mut dyn Watch,
 ) -> Result<Driven, Unstarted> {
     let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, texts, sink, .. } = io;
-    let Io { store, endpoint, clock, .. } = io;
+    let Io { draw, store, endpoint, clock, .. } = io;
     let (back, came) = unbounded_channel();
     let keeper = Keeper::start(store, Arc::clone(&sink), endpoint, clock, back.clone())?;
     let disk = Disk::start(texts, sink, Arc::clone(&template), fingerprinter, &back)?;
     // It is heard of when the last thread has ended.
     drop(back);
     let sender = Sender { client, template, tokenizer, most_tokens, secrets, clock };
-    Ok(EventLoop::new(machine, keeper, disk, sender, came, news, watch).run().await)
+    Ok(EventLoop::new((machine, draw), keeper, disk, sender, came, news, watch).run().await)
 }

@@ -7,15 +7,14 @@ use tokio::task::JoinSet;
 use crate::admit::hint::ServerHint;
 use crate::clock::Clock;
 use crate::count::Tokenizer;
-use crate::model::{Doom, Key, RequestTemplate, Secret, Usage};
-use crate::run::JobIndex;
+use crate::model::{Doom, Key, Ordinal, RequestTemplate, Secret, Usage};
 use crate::send::classify::{Billed, Failure, Kind, Verdict, classify};
 use crate::send::client::Client;
 use crate::send::hints;
 use crate::tripwire;
 
 /// What a request came to.
-pub(super) type Heard = (JobIndex, Verdict, Vec<ServerHint>);
+pub(super) type Heard = (Ordinal, Verdict, Vec<ServerHint>);
 
 /// What requests are sent with.
 #[derive(Clone)]
@@ -33,7 +32,7 @@ impl Sender {
     pub(super) fn send(
         &self,
         requests: &mut JoinSet<Heard>,
-        (job, key): (JobIndex, Key),
+        (ordinal, key): (Ordinal, Key),
         input_tokens: u64,
         body: serde_json::Value,
     ) {
@@ -47,7 +46,7 @@ impl Sender {
             let status = heard.as_ref().map_or(0, |reply| reply.status);
             tracing::debug!(%key, status, "heard");
             let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text) };
-            (job, tidied(verdict, most_tokens, count, &secrets), hints)
+            (ordinal, tidied(verdict, most_tokens, count, &secrets), hints)
         });
     }
 }

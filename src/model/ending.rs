@@ -44,6 +44,8 @@ pub enum Ending {
     Disk(String),
     /// The store cannot be used.
     Store(String),
+    /// The input cannot be read on.
+    Source(String),
     /// A part of the program ended unexpectedly: this says which, and where.
     Broken(String),
 }

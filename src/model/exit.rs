@@ -58,7 +58,9 @@ impl Exit {
     pub fn of(ending: &Ending, failed: usize) -> Self {
         match ending {
             Ending::Complete if failed == 0 => Self::Done,
-            Ending::Complete | Ending::Disk(_) | Ending::Store(_) | Ending::Broken(_) => Self::SomeFailed,
+            Ending::Complete | Ending::Disk(_) | Ending::Store(_) | Ending::Source(_) | Ending::Broken(_) => {
+                Self::SomeFailed
+            }
             Ending::Stopped { .. } | Ending::Outage { .. } => Self::Account,
             Ending::DayLimit | Ending::ServerDayLimit { .. } | Ending::Deadline => Self::DayLimit,
             Ending::Interrupted(Signal::HangUp) => Self::HungUp,

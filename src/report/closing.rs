@@ -59,7 +59,7 @@ pub fn stopped_by(ending: &Ending, limits: &Limits, day: DayZone) -> Option<Stri
             Some(format!("a day limit is reached{share}; run again after {midnight}"))
         }
         Ending::Interrupted(signal) => Some(format!("{signal}; run again to continue")),
-        Ending::Disk(message) | Ending::Store(message) => Some(message.clone()),
+        Ending::Disk(message) | Ending::Store(message) | Ending::Source(message) => Some(message.clone()),
         Ending::Broken(what) => Some(broken(what)),
     }
 }

@@ -55,8 +55,9 @@ pub enum Event {
     Batch {
         /// Its number, from 1.
         batch: u32,
-        /// How many there are.
-        batches: usize,
+        /// How many there are; left out while that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batches: Option<u32>,
         /// Its prompts.
         prompts: usize,
         /// Their input tokens.
@@ -291,6 +292,8 @@ pub enum WaitFor {
     Account,
     /// A request that was refused, and is asked again alone.
     Refused,
+    /// The next prompts, which are being read.
+    Prompts,
     /// The disk: what is paid for cannot be kept.
     Disk,
     /// Who reads stdout, where much waits to be written.

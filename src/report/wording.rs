@@ -47,7 +47,8 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         Event::Warning { message } => (Verbosity::Quiet, format!("warning: {message}")),
         Event::Batch { batch, batches, prompts, input_tokens } => {
             let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
-            (Verbosity::Normal, format!("batch {batch} of {batches}: {prompts}, {tokens} input tokens"))
+            let of = batches.map_or(String::new(), |batches| format!(" of {batches}"));
+            (Verbosity::Normal, format!("batch {batch}{of}: {prompts}, {tokens} input tokens"))
         }
         Event::Done { key, usage, finish } => {
             let mark = if *finish == FinishReason::Complete { String::new() } else { format!(", {finish}") };
@@ -235,6 +236,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
         WaitFor::Reader => "standard output to be read".to_owned(),
         WaitFor::Retry => "the next try of what has failed".to_owned(),
         WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
+        WaitFor::Prompts => "the next prompts, which are being read".to_owned(),
         WaitFor::Disk => "the disk, to keep what is paid for".to_owned(),
     }
 }

@@ -1,355 +1,409 @@
-//! The machine itself. See [`super`] for what it is and how it is driven.
+//! The machine itself: takes each input to the part that it is for, and what comes of it to the others. See [`super`] for how it is driven.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
-
-use super::admission::Told;
-use super::breaker::Breaker;
-use super::in_flight::InFlight;
-use super::keep::Trouble;
-use super::outcome::Held;
-use super::patience::Patience;
-use super::soft_start::SoftStart;
-use super::throttle::Throttle;
-use super::{Action, Input, Job, JobIndex, OutputEstimate, Rules, Unwritten};
-use crate::admit::server::{ServerLimits, Ticket};
+use super::action::{Action, Stop};
+use super::books::{Books, Note};
+use super::input::Input;
+use super::pace::{Heard, Load, OutputEstimate, Pace, Reply};
+use super::queue::Queue;
+use super::rules::Rules;
+use crate::admit::hint::ServerHint;
+use crate::admit::server::ServerLimits;
 use crate::clock::{Mono, Now};
-use crate::model::{Class, Ending, FinishReason, Signal, Usage};
-use crate::record::{Finished, Reservation, Settlement};
-use crate::report::event::{Binds, Event};
-use crate::report::summary::{Progress, Tally};
+use crate::model::{Doom, Drawn, Ending, Ordinal, Portion, Signal, Work};
+use crate::record::{Begun, Claim, Refusal};
+use crate::report::event::{Event, WaitFor};
+use crate::report::summary::Progress;
+use crate::send::classify::Verdict;
 
-/// Brings a list of jobs to their ends.
+/// So many prompts that fail without being sent are on their way to the disk at a time.
+const DOOMED_AT_ONCE: usize = 64;
+
+/// Brings the work of a run to its ends.
 #[derive(Debug)]
 pub struct Machine {
-    pub(super) rules: Rules,
-    pub(super) jobs: Vec<Job>,
-    pub(super) estimate: OutputEstimate,
-    pub(super) random: fastrand::Rng,
-
-    /// Jobs before this one have been taken at least once.
-    pub(super) cursor: usize,
-    /// Jobs taken before that may be sent now; they go first.
-    pub(super) ready: BTreeSet<JobIndex>,
-    /// Jobs that back off.
-    pub(super) delayed: BinaryHeap<Reverse<(Mono, JobIndex)>>,
-    /// Jobs that have been begun at least once and have not ended.
-    pub(super) tries: HashMap<JobIndex, Tries>,
-    /// Jobs whose request is at the server or whose output is being written.
-    pub(super) active: HashMap<JobIndex, Active>,
-    /// Requests at the server, and answers on their way to the disk.
-    pub(super) in_flight: usize,
-
-    /// Claims at the store.
-    pub(super) claimed: Option<Vec<JobIndex>>,
-    /// Amounts were settled while the claims were at the store: a refusal may be out of date.
-    pub(super) settled_since: bool,
-    /// Ends at the store: how they change the tally.
-    pub(super) recording: Option<Vec<Recorded>>,
-    /// Ends that wait for the store.
-    pub(super) finished: Vec<(Finished, Recorded)>,
-
-    /// Outputs that could not be written, and are not recorded.
-    pub(super) unwritten: usize,
-    pub(super) trouble: Option<Trouble>,
-
-    /// What is known of the server's own limits.
-    pub(super) server: ServerLimits,
-    pub(super) throttle: Throttle,
-    pub(super) soft_start: SoftStart,
-    pub(super) breaker: Breaker,
-    pub(super) patience: Patience,
-    pub(super) in_flight_bound: InFlight,
-    /// Failures that are final unless the server turns out to fail.
-    pub(super) held: Vec<Held>,
-    /// The ledger said "not before": when it is asked again.
-    pub(super) blocked: Option<Mono>,
-    /// When anything else that is waited for may be over.
-    pub(super) next_try: Option<Mono>,
-    /// What keeps the next request back.
-    pub(super) binds: Option<Binds>,
-    pub(super) told: Option<Told>,
-    pub(super) mean_input_tokens: u64,
-
-    pub(super) batch: u32,
-    pub(super) open_in_batch: Vec<usize>,
-    pub(super) open: usize,
-    pub(super) tally: Tally,
-    pub(super) stopping: Option<Ending>,
+    rules: Rules,
+    random: fastrand::Rng,
+    queue: Queue,
+    pace: Pace,
+    books: Books,
+    /// Work whose claims are at the store.
+    claimed: Option<Vec<Work>>,
+    /// Why it ends, once it is to.
+    stopping: Option<Ending>,
     /// The first signal that came.
     signal: Option<Signal>,
     /// Whether what is told of the run is not read.
-    pub(super) behind: bool,
+    is_behind: bool,
     ended: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tries {
-    pub(super) begun: u32,
-    pub(super) failed: u32,
-}
-
-#[derive(Debug)]
-pub(super) enum Active {
-    Sending(Reservation, Ticket),
-    /// `again` where it could not be written before, and others neither.
-    Writing {
-        settled: Option<Settlement>,
-        end: End,
-        again: bool,
-    },
-}
-
-/// The end that an output on its way to the disk leads to.
-#[derive(Debug)]
-pub(super) enum End {
-    Answered { usage: Usage, finish: FinishReason },
-    Failed { class: Class, message: String, usage: Usage },
-}
-
-/// What a recorded end means for the run.
-#[derive(Debug)]
-pub(super) enum Recorded {
-    /// The text is needed until the answer is recorded: it may have to be written again.
-    Done { job: JobIndex, usage: Usage, finish: FinishReason, text: String },
-    Failed {
-        job: JobIndex,
-        usage: Usage,
-        /// Class and message.
-        failed: (Class, String),
-        /// Why its output could not be written.
-        unwritten: Option<Unwritten>,
-    },
-    /// The output could not be written, for this reason.
-    Kept { job: JobIndex, usage: Usage, why: Unwritten },
-    /// Nothing yet: it may be final.
-    Held(JobIndex),
-    /// It may be begun again from this moment on.
-    Again(JobIndex, Mono),
+    /// What is to be done, so far.
+    actions: Vec<Action>,
 }
 
 impl Machine {
-    /// A run of `jobs`, in their order, against a server of which `server` is known. `seed` gives the jitter.
+    /// A run against a server of which `server` is known. `estimate` says what output to expect, and `seed` gives the jitter.
     #[must_use]
-    pub fn new(jobs: Vec<Job>, rules: Rules, estimate: OutputEstimate, server: ServerLimits, seed: u64) -> Self {
-        let batches = jobs.last().map_or(0, |job| job.batch as usize + 1);
-        let mut open_in_batch = vec![0; batches];
-        for job in &jobs {
-            if job.doomed.is_none() {
-                open_in_batch[job.batch as usize] += 1;
-            }
-        }
-        let open = jobs.len();
-        let input_tokens: u64 = jobs.iter().map(|job| job.input_tokens).sum();
+    pub fn new(rules: Rules, estimate: OutputEstimate, server: ServerLimits, seed: u64) -> Self {
         Self {
-            in_flight_bound: InFlight::new(rules.concurrency),
-            mean_input_tokens: input_tokens / (open as u64).max(1),
-            rules,
-            jobs,
-            estimate,
             random: fastrand::Rng::with_seed(seed),
-            cursor: 0,
-            ready: BTreeSet::new(),
-            delayed: BinaryHeap::new(),
-            tries: HashMap::new(),
-            active: HashMap::new(),
-            in_flight: 0,
+            queue: Queue::new(rules.concurrency.most()),
+            pace: Pace::new(&rules, estimate, server),
+            books: Books::new(&rules),
+            rules,
             claimed: None,
-            settled_since: false,
-            recording: None,
-            finished: Vec::new(),
-            unwritten: 0,
-            trouble: None,
-            server,
-            throttle: Throttle::default(),
-            soft_start: SoftStart::default(),
-            breaker: Breaker::default(),
-            patience: Patience::default(),
-            held: Vec::new(),
-            blocked: None,
-            next_try: None,
-            binds: None,
-            told: None,
-            batch: 0,
-            open_in_batch,
-            open,
-            tally: Tally::default(),
             stopping: None,
             signal: None,
-            behind: false,
+            is_behind: false,
             ended: false,
+            actions: Vec::new(),
         }
     }
 
-    /// The jobs.
+    /// A piece of work whose request is at the server, or whose output is on its way to the disk.
     #[must_use]
-    pub fn jobs(&self) -> &[Job] {
-        &self.jobs
-    }
-
-    /// The jobs, when the run has ended.
-    #[must_use]
-    pub fn into_jobs(self) -> Vec<Job> {
-        self.jobs
+    pub fn work(&self, ordinal: Ordinal) -> Option<&Work> {
+        self.books.work(ordinal)
     }
 
     /// How far the run is.
     #[must_use]
     pub fn progress(&self) -> Progress<'_> {
-        Progress { jobs: self.jobs.len(), in_flight: self.in_flight, tally: &self.tally, binds: self.binds.as_ref() }
+        Progress {
+            jobs: self.queue.to_do(),
+            in_flight: self.books.in_flight(),
+            tally: self.books.tally(),
+            binds: self.pace.binds(),
+        }
     }
 
     /// Takes in what has happened at `now`, and says what to do.
     #[must_use]
     pub fn handle(&mut self, now: &Now, input: Input) -> Vec<Action> {
-        let mut actions = Vec::new();
         if self.ended {
-            return actions;
+            return Vec::new();
         }
-        self.pass(now.mono);
+        self.pace.pass(now.mono);
         match input {
-            Input::Start => self.start(now, &mut actions),
-            Input::Wake => {}
-            Input::Begun(begun) => self.begun(now, begun, &mut actions),
-            Input::Heard(job, verdict, hints) => self.heard(now, job, verdict, &hints, &mut actions),
-            Input::Written(job, content, result) => self.written(job, content, result),
-            Input::Recorded => self.recorded(&mut actions),
-            Input::Unbegun(reason) => self.unbegun(now, reason, &mut actions),
-            Input::Unrecorded(finished, why) => self.unrecorded(now, finished, why, &mut actions),
-            Input::StoreGone(reason) => self.store_gone(reason, &mut actions),
-            Input::Interrupt(signal) => {
-                if let Some(first) = self.signal {
-                    return self.end_at_once(Ending::Interrupted(first), actions);
-                }
-                self.signal = Some(signal);
-                // An interrupt wins over a slower end that is under way.
-                self.stopping = Some(Ending::Interrupted(signal));
-                self.say_stopping(signal.to_string(), Some(signal), &mut actions);
+            Input::Start | Input::Wake => {}
+            Input::Drawn(drawn) => self.drawn(now, drawn),
+            Input::Undrawn(reason) => {
+                self.queue.undrawn();
+                self.stop(Stop::because(reason, Ending::Source));
             }
-            Input::Behind(behind) => self.behind = behind,
-            Input::Broken(what) => return self.end_at_once(Ending::Broken(what), actions),
+            Input::Begun(begun) => self.begun(now, begun),
+            Input::Heard(ordinal, verdict, hints) => self.heard(now, ordinal, verdict, &hints),
+            Input::Written(ordinal, content, result) => self.books.written(ordinal, content, result),
+            Input::Recorded => self.recorded(),
+            Input::Unbegun(reason) => self.unbegun(now, reason),
+            Input::Unrecorded(finished, why) => {
+                let note = self.books.unrecorded(now, finished, why, self.claimed.is_some());
+                self.follow(note);
+            }
+            // What is under way comes to its end, and nothing more is sent, for nobody would know of it.
+            Input::StoreGone(reason) => self.stop(Stop::because(reason, Ending::Store)),
+            Input::Interrupt(signal) => self.interrupt(signal),
+            Input::Behind(is_behind) => self.is_behind = is_behind,
+            Input::Broken(what) => self.end_at_once(Ending::Broken(what)),
         }
-        self.go_on(now, &mut actions);
-        actions
-    }
-
-    /// Ends with what is kept by now.
-    fn end_at_once(&mut self, ending: Ending, mut actions: Vec<Action>) -> Vec<Action> {
-        self.ended = true;
-        self.lose();
-        self.say_abandoned(&mut actions);
-        actions.push(Action::End(ending));
-        actions
-    }
-
-    /// Says what is not waited for.
-    fn say_abandoned(&self, actions: &mut Vec<Action>) {
-        let tokens = self.active.values().filter_map(|active| match active {
-            Active::Sending(reservation, _) => Some(reservation.tokens()),
-            Active::Writing { settled, .. } => settled.as_ref().map(|settled| settled.used.tokens),
-        });
-        let (in_flight, tokens) = tokens.fold((0, 0_u64), |(n, sum), tokens| (n + 1, sum.saturating_add(tokens)));
-        if in_flight > 0 {
-            let at_most = self.rules.max_output_tokens.is_some();
-            actions.push(Action::Say(Event::Abandoned { in_flight, tokens, at_most }));
+        if !self.ended {
+            self.go_on(now);
         }
+        std::mem::take(&mut self.actions)
     }
 
     /// Asks for whatever can be done now.
-    fn go_on(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        self.keep(now, actions);
-        self.end_held(actions);
-        if self.stopping.is_none() && self.is_out_of_time(now) && self.open > 0 {
+    fn go_on(&mut self, now: &Now) {
+        let notes = self.books.keep(now.mono);
+        self.follow(notes);
+        if self.stopping.is_none() {
+            if self.queue.wake(now.mono) {
+                // It goes before what was refused, and may be smaller.
+                self.pace.unblock();
+            }
+            self.begin_portion();
+            self.fail_doomed();
+            self.actions.extend(self.queue.draw().map(Action::Draw));
+            self.fail_held();
+        }
+        if self.stopping.is_none() && self.is_out_of_time(now) && !self.is_over() {
             let reason = "the time that the run was given is over".to_owned();
-            self.say_stopping(reason, None, actions);
-            self.stopping = Some(Ending::Deadline);
+            self.stop(Stop { ending: Ending::Deadline, reason });
         }
+        self.give_up(now);
         if self.stopping.is_none() {
-            self.wake_delayed(now);
-            self.next_batch(actions);
-            self.give_up(now, actions);
+            self.begin(now);
         }
-        if self.stopping.is_none() {
-            self.begin(now, actions);
-        }
-        if self.is_idle() && (self.open == 0 || self.stopping.is_some()) {
+        if self.is_idle() && (self.is_over() || self.stopping.is_some()) {
             self.ended = true;
-            actions.push(Action::End(self.stopping.take().unwrap_or(Ending::Complete)));
+            self.actions.push(Action::End(self.stopping.take().unwrap_or(Ending::Complete)));
         } else if let Some(at) = self.next_wake() {
-            actions.push(Action::WakeAt(at));
+            self.actions.push(Action::WakeAt(at));
         }
     }
 
     /// Whether the time that the run was given is over.
-    pub(super) fn is_out_of_time(&self, now: &Now) -> bool {
+    fn is_out_of_time(&self, now: &Now) -> bool {
         self.rules.deadline.is_some_and(|deadline| deadline <= now.mono)
     }
 
     /// Whether nothing is under way: neither at the store, nor at the server, nor on the way to the disk.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.claimed.is_none() && self.recording.is_none() && self.finished.is_empty()
+    fn is_idle(&self) -> bool {
+        self.books.is_idle() && self.claimed.is_none()
+    }
+
+    /// Whether all that the run had to do has its end, or is on its way to the store with it.
+    fn is_over(&self) -> bool {
+        self.queue.is_empty() && self.is_idle() && !self.books.holds_failures()
+    }
+
+    fn drawn(&mut self, now: &Now, drawn: Drawn) {
+        self.pace.drawn(&drawn.work, drawn.supply.to_do(), now.mono);
+        self.queue.drawn(drawn);
+    }
+
+    fn begin_portion(&mut self) {
+        let batches = self.queue.portions();
+        // One that is all there is needs no word.
+        if let Some(Portion { number, prompts, input_tokens }) = self.queue.begin_portion()
+            && batches != Some(1)
+        {
+            self.say(Event::Batch { batch: number + 1, batches, prompts, input_tokens });
+        }
     }
 
     /// Prompts that cannot be sent fail at once, whatever the others wait for.
-    fn start(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        if self.rules.soft_start && !self.server.is_known() {
-            self.soft_start.begin(self.jobs.len(), now.mono);
+    fn fail_doomed(&mut self) {
+        while self.books.doomed() < DOOMED_AT_ONCE
+            && !self.is_behind
+            && !self.books.hold_back()
+            && let Some((work, doom)) = self.queue.take_doomed()
+        {
+            let note = self.books.fail_unsent(work, doom);
+            self.follow([note]);
         }
-        for index in 0..self.jobs.len() {
-            if let Some(doom) = self.jobs[index].doomed.clone() {
-                self.write_error(to_index(index), None, Usage::default(), doom.class, doom.message, actions);
+    }
+
+    /// Where nothing else will be heard of the server, what has failed for the last time has failed for good.
+    fn fail_held(&mut self) {
+        if self.books.holds_failures() && self.is_idle() && self.queue.is_dry() {
+            let notes = self.books.fail_held(Mono(u64::MAX));
+            self.follow(notes);
+        }
+    }
+
+    /// Claims as much as may be in flight; the store admits what fits.
+    fn begin(&mut self, now: &Now) {
+        if self.claimed.is_some() || self.pace.is_blocked(now.mono) {
+            return;
+        }
+        if self.books.hold_back() {
+            self.pace.bind(WaitFor::Disk, self.books.next_trial());
+            return;
+        }
+        let is_idle = self.is_idle();
+        if !self.queue.has_ready() {
+            if is_idle && self.queue.is_drawing() {
+                self.pace.bind(WaitFor::Prompts, None);
+            } else if is_idle && let Some(at) = self.queue.next_delayed() {
+                let event = self.pace.wait_to_retry(now, at);
+                self.say(event);
+            }
+            return;
+        }
+        if self.is_behind {
+            self.pace.bind(WaitFor::Reader, None);
+            return;
+        }
+        let load = Load { in_flight: self.books.in_flight(), open: self.queue.open(), is_idle };
+        let admission = self.pace.admit(now, load, self.queue.ready());
+        self.say(admission.event);
+        if let Some(stop) = admission.stop {
+            self.stop(stop);
+        }
+        let (mut claims, mut claimed) = (Vec::new(), Vec::new());
+        for room in admission.claims {
+            let Some(work) = self.queue.take(room.ordinal) else { continue };
+            claims.push(Claim {
+                key: work.key.clone(),
+                fingerprint: work.fingerprint,
+                attempt: self.books.next_attempt(work.ordinal),
+                input_tokens: work.input_tokens,
+                tokens: room.tokens,
+                least: room.least,
+                before: work.place.before,
+            });
+            claimed.push(work);
+        }
+        if !claims.is_empty() {
+            self.actions.push(Action::Begin(claims));
+            self.claimed = Some(claimed);
+        }
+    }
+
+    fn begun(&mut self, now: &Now, begun: Begun) {
+        let mut claimed = self.claimed.take().unwrap_or_default().into_iter();
+        let event = self.books.admitted();
+        self.say(event);
+        let is_held = self.stopping.is_some() || self.is_out_of_time(now) || self.books.hold_back();
+        for (reservation, work) in begun.admitted.into_iter().zip(claimed.by_ref()) {
+            // A stop or a pause that came while the store was asked holds for these too: they are given back unsent.
+            if is_held || !self.pace.lets_go(work.ordinal, now.mono) {
+                self.books.give_back(work, reservation, now.mono);
+                continue;
+            }
+            let ticket = self.pace.sent(&work, now.mono);
+            self.actions.push(Action::Send(work.ordinal));
+            self.books.sent(work, reservation, ticket);
+        }
+        match begun.refused {
+            Some(Refusal::NotBefore(wait)) => {
+                let (event, stop) = self.pace.refused(now, wait, self.is_idle());
+                self.say(event);
+                if let Some(stop) = stop {
+                    self.stop(stop);
+                }
+            }
+            Some(Refusal::Never(too_large)) => {
+                if let Some(work) = claimed.next() {
+                    self.pace.not_sent(work.ordinal);
+                    self.queue.doom(work, Doom::too_large(&too_large));
+                }
+            }
+            None => {}
+        }
+        claimed.for_each(|work| self.queue.put_back(work));
+    }
+
+    /// The store could not begin what was claimed. Nothing was sent.
+    fn unbegun(&mut self, now: &Now, reason: String) {
+        self.claimed.take().unwrap_or_default().into_iter().for_each(|work| self.queue.put_back(work));
+        if self.stopping.is_none() {
+            let note = self.books.store_fails(now, reason, false);
+            self.follow(note);
+        }
+    }
+
+    fn heard(&mut self, now: &Now, ordinal: Ordinal, verdict: Verdict, hints: &[ServerHint]) {
+        let Some(sent) = self.books.take_sent(ordinal) else { return };
+        let (others, ticket) = (self.books.in_flight(), sent.ticket);
+        let reply = Reply { work: &sent.work, ticket, verdict: &verdict, hints, others };
+        let Heard { means, is_there, events, learned, stop } = self.pace.heard(now, reply, self.random.f64());
+        for event in events {
+            self.say(event);
+        }
+        self.actions.extend(learned.map(Action::Learn));
+        if is_there {
+            let notes = self.books.fail_held(ticket.sent);
+            self.follow(notes);
+        }
+        let notes = match verdict {
+            Verdict::Answer(answer) => {
+                let (usage, notes) = self.books.answered(now.mono, sent, answer);
+                self.pace.learn(usage.output_tokens);
+                notes
+            }
+            Verdict::Failure(failure) => self.books.failed(now.mono, sent, failure, means, self.random.f64()),
+        };
+        self.follow(notes);
+        if let Some(stop) = stop {
+            self.stop(stop);
+        }
+    }
+
+    fn recorded(&mut self) {
+        self.pace.settled();
+        let event = self.books.store_works();
+        self.say(event);
+        let notes = self.books.recorded();
+        self.follow(notes);
+    }
+
+    fn interrupt(&mut self, signal: Signal) {
+        if let Some(first) = self.signal {
+            return self.end_at_once(Ending::Interrupted(first));
+        }
+        self.signal = Some(signal);
+        // An interrupt wins over a slower end that is under way.
+        self.say_stopping(signal.to_string(), Some(signal));
+        self.stopping = Some(Ending::Interrupted(signal));
+    }
+
+    /// Ends with what is kept by now, and says what is not waited for.
+    fn end_at_once(&mut self, ending: Ending) {
+        self.ended = true;
+        self.books.lose();
+        let (in_flight, tokens) = self.books.abandoned();
+        if in_flight > 0 {
+            let at_most = self.rules.max_output_tokens.is_some();
+            self.say(Event::Abandoned { in_flight, tokens, at_most });
+        }
+        self.actions.push(Action::End(ending));
+    }
+
+    /// Does what follows from the books.
+    fn follow(&mut self, notes: impl IntoIterator<Item = Note>) {
+        for note in notes {
+            match note {
+                Note::Write(ordinal, content) => self.actions.push(Action::Write(ordinal, content)),
+                Note::Finish(finished) => self.actions.push(Action::Finish(finished)),
+                Note::Ended(work) => self.queue.ended(&work),
+                Note::Again(work, at) => self.queue.again(work, at),
+                Note::Say(event) => self.say(event),
+                Note::Unwritten(why) => self.unwritten(why),
+                Note::Stop(stop) => self.stop(stop),
             }
         }
-        if self.open_in_batch.len() > 1 {
-            self.say_batch(actions);
+    }
+
+    /// An output cannot be written, and the store has what should stand there: the run ends.
+    fn unwritten(&mut self, why: String) {
+        match self.stopping {
+            None => self.stop(Stop::because(why, Ending::Disk)),
+            Some(Ending::Disk(_)) => {}
+            // It ends for another reason, and one such sentence is enough.
+            Some(_) if self.books.tally().kept > 1 => {}
+            Some(_) => self.say(Event::Warning { message: why }),
         }
     }
 
-    fn next_batch(&mut self, actions: &mut Vec<Action>) {
-        let before = self.batch;
-        while self.open_in_batch.get(self.batch as usize) == Some(&0)
-            && (self.batch as usize) + 1 < self.open_in_batch.len()
-        {
-            self.batch += 1;
+    /// Ends the run where nothing can be sent before the patience with the server runs out.
+    fn give_up(&mut self, now: &Now) {
+        if self.stopping.is_some() || !self.is_idle() || self.books.is_troubled() {
+            return;
         }
-        if self.batch != before {
-            self.say_batch(actions);
+        let until = match self.queue.has_ready() {
+            true => self.pace.keeps_waiting(now.mono),
+            false if self.queue.is_drawing() => None,
+            false => self.queue.next_delayed(),
+        };
+        if let Some(stop) = until.and_then(|until| self.pace.runs_out(now.mono, until)) {
+            self.stop(stop);
         }
     }
 
-    fn say_batch(&self, actions: &mut Vec<Action>) {
-        let jobs = || self.jobs.iter().filter(|job| job.batch == self.batch && job.doomed.is_none());
-        actions.push(Action::Say(Event::Batch {
-            batch: self.batch + 1,
-            batches: self.open_in_batch.len(),
-            prompts: jobs().count(),
-            input_tokens: jobs().map(|job| job.input_tokens).sum(),
-        }));
+    /// What is in flight is awaited, and nothing more is begun. The first reason counts.
+    fn stop(&mut self, Stop { ending, reason }: Stop) {
+        if self.stopping.is_none() {
+            self.say_stopping(reason, None);
+            self.stopping = Some(ending);
+        }
     }
 
-    fn wake_delayed(&mut self, now: &Now) {
-        while let Some(Reverse((at, job))) = self.delayed.peek().copied()
-            && at <= now.mono
-        {
-            self.delayed.pop();
-            self.ready.insert(job);
-            // It goes before what was refused, and may be smaller.
-            self.blocked = None;
-        }
+    fn say_stopping(&mut self, reason: String, signal: Option<Signal>) {
+        let (in_flight, held) = (self.books.in_flight(), self.books.held_answers());
+        self.say(Event::Stopping { reason, in_flight, held, signal });
+    }
+
+    fn say(&mut self, events: impl Into<Option<Event>>) {
+        self.actions.extend(events.into().map(Action::Say));
     }
 
     /// The next moment at which something can change by itself.
-    fn next_wake(&mut self) -> Option<Mono> {
-        let trial = self.next_trial();
+    fn next_wake(&self) -> Option<Mono> {
+        let trial = self.books.next_trial();
         if self.stopping.is_some() {
             return trial;
         }
-        let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
-        let admission = if self.claimed.is_none() && self.has_ready() { self.blocked.or(self.next_try) } else { None };
-        delayed.into_iter().chain(admission).chain(self.rules.deadline).chain(trial).min()
+        let admission = if self.claimed.is_none() && self.queue.has_ready() { self.pace.next() } else { None };
+        self.queue.next_delayed().into_iter().chain(admission).chain(self.rules.deadline).chain(trial).min()
     }
-}
-
-pub(super) fn to_index(place: usize) -> JobIndex {
-    JobIndex::try_from(place).unwrap_or(JobIndex::MAX)
 }

@@ -72,6 +72,10 @@ pub(crate) struct Waiting {
     pub(crate) in_flight: usize,
     pub(crate) asks: bool,
     pub(crate) records: bool,
+    /// Outputs are on their way to the disk and the store, or held; those of prompts that are not sent are in nobody's flight.
+    pub(crate) writes: bool,
+    /// More work is on its way.
+    pub(crate) draws: bool,
     /// Ends are held that the store could not be told of.
     pub(crate) holds: bool,
     pub(crate) ready: bool,
@@ -530,11 +534,11 @@ impl Laws {
     pub(crate) fn passes(&mut self, from: u64, to: u64, state: &Waiting) {
         self.kept(from, to, state);
         let is_over = self.deadline.is_some_and(|deadline| to > deadline);
-        let busy = state.in_flight > 0 || state.asks || state.records || state.holds;
+        let busy = state.in_flight > 0 || state.asks || state.records || state.writes || state.holds;
         self.demand(busy || !is_over, "5 (a deadline)", || {
             format!("nothing is under way from {from} to {to}, and the run does not end at its deadline")
         });
-        if state.in_flight > 0 || state.asks || state.records || self.stopped {
+        if state.in_flight > 0 || state.asks || state.records || state.writes || state.draws || self.stopped {
             self.quiet_since = None;
             return;
         }

@@ -14,13 +14,15 @@ use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
 use promptmill::model::{
-    Before, Cause, Class, Content, ContentId, Doom, Ending, Fingerprint, Key, Place, Signal, Spot, Status, Usage,
+    Before, Cause, Class, Content, ContentId, Doom, Drawn, Ending, Fingerprint, Key, Ordinal, Place, Portion, Signal,
+    Spot, Status, Supply, Usage, Work,
 };
+use promptmill::plan::Chunks;
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, Journal as _, RunInfo, Settlement};
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
-use promptmill::run::{Action, Input, Job, JobIndex, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
+use promptmill::run::{Action, Input, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
 use promptmill::send::classify::{Kind, Verdict};
 
 use super::laws::{Laws, Waiting, number};
@@ -32,6 +34,7 @@ const SECOND: u64 = 1_000 * MS;
 /// No seed needs as many; one that does goes round in circles.
 const MOST_STEPS: u64 = 2_000_000;
 const MOST_RUNS: u32 = 60;
+const NO_SUPPLY: Supply = Supply { prompts: 0, up_to_date: 0, portions: None, left: false };
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// What the store knows the folder and the model by.
 const OUTPUTS: &str = "out";
@@ -98,16 +101,17 @@ impl std::ops::AddAssign for Outcome {
 #[derive(Debug)]
 enum Happening {
     Wake(u64),
+    Drawn(Drawn),
     StoreBegin(Vec<Claim>),
     Begun(Begun),
     StoreFinish(Vec<Finished>),
     Recorded,
     Unbegun,
     Unrecorded(Vec<Finished>, NotRecorded),
-    Arrive { request: usize, job: JobIndex },
-    Heard { job: JobIndex, verdict: Verdict, hints: Vec<ServerHint>, reached: bool },
-    Disk(JobIndex, Content),
-    Written(JobIndex, Content, Result<ContentId, Unwritten>),
+    Arrive { request: usize, ordinal: Ordinal },
+    Heard { ordinal: Ordinal, verdict: Verdict, hints: Vec<ServerHint>, reached: bool },
+    Disk(Ordinal, Content),
+    Written(Ordinal, Content, Result<ContentId, Unwritten>),
     Interrupt,
     ClockStep(i64),
     Sleep(u64),
@@ -176,7 +180,13 @@ pub(crate) struct World {
     asking: bool,
     recording: bool,
     /// Jobs that could be sent: taken neither by the machine, nor ended; when.
-    ready: BTreeMap<JobIndex, u64>,
+    ready: BTreeMap<Ordinal, u64>,
+    /// All that this run has to do, and what the machine has not drawn of it.
+    work: Vec<Work>,
+    chunks: Chunks,
+    /// So much is drawn at a time at the most.
+    most_drawn: usize,
+    drawing: bool,
     open_in_batch: BTreeMap<u32, usize>,
     journalled: (usize, usize, usize),
     /// Prompts whose output could not be written last, for its own place was taken.
@@ -227,6 +237,10 @@ impl World {
             asking: false,
             recording: false,
             ready: BTreeMap::new(),
+            work: Vec::new(),
+            chunks: Chunks::new(Drawn { work: Vec::new(), portions: Vec::new(), supply: NO_SUPPLY }),
+            most_drawn: 0,
+            drawing: false,
             open_in_batch: BTreeMap::new(),
             journalled: (0, 0, 0),
             blocked: BTreeSet::new(),
@@ -369,11 +383,14 @@ impl World {
         let batch = self.open_in_batch.iter().find(|(_, open)| **open > 0).map_or(0, |(batch, _)| *batch);
         let machine = self.machine.as_ref().expect("asked while it runs");
         let before = self.mono;
-        let ready = self.ready.iter().any(|(&job, &at)| at <= before && machine.jobs()[job as usize].batch <= batch);
+        let ready =
+            self.ready.iter().any(|(ordinal, &at)| at <= before && self.work[ordinal.0 as usize].portion <= batch);
         Waiting {
             in_flight: machine.progress().in_flight,
             asks: self.asking,
             records: self.recording,
+            writes: !self.unrecorded.is_empty(),
+            draws: self.drawing,
             holds: self.trouble && (self.laws.has_open() || !self.unrecorded.is_empty()),
             ready,
             room: machine.progress().in_flight < self.rules.concurrency.most(),
@@ -387,6 +404,7 @@ impl World {
         }
         match *due.what {
             Happening::Wake(_) => self.feed(Input::Wake),
+            Happening::Drawn(drawn) => self.drawn(drawn),
             Happening::StoreBegin(claims) => self.store_begin(&claims),
             Happening::Begun(begun) => {
                 self.asking = false;
@@ -406,15 +424,15 @@ impl World {
                 self.holding |= matches!(why, NotRecorded::Store(_));
                 self.feed(Input::Unrecorded(finished, why));
             }
-            Happening::Arrive { request, job } => self.arrive(due.run, request, job),
-            Happening::Heard { job, verdict, hints, reached } => {
+            Happening::Arrive { request, ordinal } => self.arrive(due.run, request, ordinal),
+            Happening::Heard { ordinal, verdict, hints, reached } => {
                 let now = self.now();
-                let prompt = self.prompt_of(job);
+                let prompt = self.prompt_of(ordinal);
                 self.laws.heard(&now, prompt, &verdict, reached);
-                self.feed(Input::Heard(job, verdict, hints));
+                self.feed(Input::Heard(ordinal, verdict, hints));
             }
-            Happening::Disk(job, content) => self.write(job, content),
-            Happening::Written(job, content, result) => self.feed(Input::Written(job, content, result)),
+            Happening::Disk(ordinal, content) => self.write(ordinal, content),
+            Happening::Written(ordinal, content, result) => self.feed(Input::Written(ordinal, content, result)),
             Happening::Interrupt if self.machine.is_some() => {
                 self.interrupts += 1;
                 self.feed(Input::Interrupt(Signal::Interrupt));
@@ -448,8 +466,38 @@ impl World {
         self.push(0, wait, Happening::Restart);
     }
 
-    fn prompt_of(&self, job: JobIndex) -> u64 {
-        self.machine.as_ref().map_or(0, |machine| number(&machine.jobs()[job as usize].key))
+    fn prompt_of(&self, ordinal: Ordinal) -> u64 {
+        self.work.get(ordinal.0 as usize).map_or(0, |work| number(&work.key))
+    }
+
+    fn ordinal_of(&self, key: &Key) -> Ordinal {
+        self.work.iter().find(|work| work.key == *key).expect("a piece of its work").ordinal
+    }
+
+    /// Where the machine draws from: all that is to be done, and what is known of it.
+    fn input_of(&self, all: &[Work]) -> Chunks {
+        let mut portions: Vec<Portion> = Vec::new();
+        for work in all.iter().filter(|work| work.doomed.is_none()) {
+            match portions.last_mut().filter(|portion| portion.number == work.portion) {
+                Some(portion) => {
+                    portion.prompts += 1;
+                    portion.input_tokens += work.input_tokens;
+                }
+                None => portions.push(Portion { number: work.portion, prompts: 1, input_tokens: work.input_tokens }),
+            }
+        }
+        let up_to_date = self.prompts.len() - all.len();
+        let supply =
+            Supply { prompts: self.prompts.len(), up_to_date, portions: Some(portions.len() as u32), left: true };
+        Chunks::new(Drawn { work: all.to_vec(), portions, supply })
+    }
+
+    /// The machine gets more work, which it may send from now on.
+    fn drawn(&mut self, drawn: Drawn) {
+        let sendable = drawn.work.iter().filter(|work| work.doomed.is_none());
+        self.ready.extend(sendable.map(|work| (work.ordinal, self.mono)));
+        self.drawing = false;
+        self.feed(Input::Drawn(drawn));
     }
 
     fn feed(&mut self, input: Input) {
@@ -474,6 +522,15 @@ impl World {
 
     fn carry_out(&mut self, now: &Now, action: Action) {
         match action {
+            Action::Draw(_) => {
+                if std::mem::replace(&mut self.drawing, true) {
+                    self.laws.stuck("two Draws are under way");
+                }
+                // How much is read at a time is for whoever reads; now and then it is nothing.
+                let most = self.random.usize(..=self.most_drawn);
+                let drawn = self.chunks.draw(most);
+                self.soon(self.case.store_delay, Happening::Drawn(drawn));
+            }
             Action::Begin(claims) => {
                 self.laws.asked(now, self.holding);
                 if std::mem::replace(&mut self.asking, true) {
@@ -487,18 +544,18 @@ impl World {
                 }
                 self.soon(self.case.store_delay, Happening::StoreFinish(finished));
             }
-            Action::Send(job) => {
-                self.ready.remove(&job);
-                if let Some(request) = self.laws.sent(now, self.prompt_of(job)) {
-                    self.soon(self.case.transit, Happening::Arrive { request, job });
+            Action::Send(ordinal) => {
+                self.ready.remove(&ordinal);
+                if let Some(request) = self.laws.sent(now, self.prompt_of(ordinal)) {
+                    self.soon(self.case.transit, Happening::Arrive { request, ordinal });
                 }
             }
-            Action::Write(job, content) => {
-                self.ready.remove(&job);
-                let prompt = self.prompt_of(job);
+            Action::Write(ordinal, content) => {
+                self.ready.remove(&ordinal);
+                let prompt = self.prompt_of(ordinal);
                 self.unrecorded.insert(prompt);
                 self.laws.writes(prompt, &content);
-                self.soon(self.case.store_delay, Happening::Disk(job, content));
+                self.soon(self.case.store_delay, Happening::Disk(ordinal, content));
             }
             Action::Learn(learned) => self.learned = learned,
             Action::WakeAt(at) => {
@@ -523,10 +580,9 @@ impl World {
                 }
             }
             Event::Retrying { key, seconds, .. } => {
-                let machine = self.machine.as_ref().expect("it speaks");
-                let job = machine.jobs().iter().position(|job| job.key == *key).expect("one of its jobs");
+                let ordinal = self.ordinal_of(key);
                 let at = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
-                self.ready.insert(job as JobIndex, at);
+                self.ready.insert(ordinal, at);
             }
             Event::Throttled { .. } => self.outcome.throttled += 1,
             Event::Waiting { .. } => self.outcome.waits += 1,
@@ -599,12 +655,11 @@ impl World {
                     self.outcome.kept += 1;
                 }
                 Ended::Again { .. } => {
-                    let machine = self.machine.as_ref().expect("it records");
-                    let job = machine.jobs().iter().position(|job| job.key == end.key).expect("one of its jobs");
+                    let ordinal = self.ordinal_of(&end.key);
                     let at = self.mono.max(self.laws.not_before(prompt));
                     // A last attempt may be held back until it is known whether the server fails.
                     if !self.laws.is_last(prompt) {
-                        self.ready.entry(job as JobIndex).or_insert(at);
+                        self.ready.entry(ordinal).or_insert(at);
                     }
                 }
             }
@@ -629,7 +684,7 @@ impl World {
         true
     }
 
-    fn arrive(&mut self, run: u32, request: usize, job: JobIndex) {
+    fn arrive(&mut self, run: u32, request: usize, ordinal: Ordinal) {
         let prompt = self.laws.requests[request].prompt;
         let usage = self.prompts[&prompt].usage;
         let charge = usage.input_tokens + self.rules.max_output_tokens.unwrap_or(16);
@@ -642,11 +697,11 @@ impl World {
         let work = if refused && self.case.quick_refusals { self.case.transit } else { self.case.work };
         let (work, back) = (self.delay(work), self.delay(self.case.transit));
         let Judgement { verdict, hints, reached, .. } = judgement;
-        self.push(run, work + back, Happening::Heard { job, verdict, hints, reached });
+        self.push(run, work + back, Happening::Heard { ordinal, verdict, hints, reached });
     }
 
-    fn write(&mut self, job: JobIndex, content: Content) {
-        let key = Key::from(self.prompt_of(job));
+    fn write(&mut self, ordinal: Ordinal, content: Content) {
+        let key = Key::from(self.prompt_of(ordinal));
         let down = self.case.one_disk && self.mono < self.down_until;
         self.blocked.remove(&key);
         let result = if down || self.random.f64() < self.case.disk_failure {
@@ -661,7 +716,7 @@ impl World {
             self.outputs.insert(key, content.clone());
             Ok(output)
         };
-        self.soon(self.case.store_delay, Happening::Written(job, content, result));
+        self.soon(self.case.store_delay, Happening::Written(ordinal, content, result));
     }
 
     /// The lid is closed: what the client waits for comes when it is opened, what is on its way to the server arrives.
@@ -711,7 +766,7 @@ impl World {
                 self.outputs.insert(answer.key, Content::Answer(answer.text));
             }
         }
-        let mut jobs = Vec::new();
+        let mut all: Vec<Work> = Vec::new();
         self.open_in_batch.clear();
         let mut batches: Vec<u32> = Vec::new();
         for (&number, prompt) in &self.prompts {
@@ -729,35 +784,38 @@ impl World {
             }
             let doom = || Box::new(Doom { class: Class::NotText, message: "it is empty".to_owned() });
             let place = Place { before: before(self.outputs.get(&key)), answered: false };
-            jobs.push(Job {
-                spot: Spot::default(),
+            all.push(Work {
+                ordinal: Ordinal(all.len() as u32),
                 key,
+                spot: Spot::default(),
                 fingerprint: FINGERPRINT,
                 input_tokens: prompt.usage.input_tokens,
-                batch: batches.len() as u32 - 1,
+                portion: batches.len() as u32 - 1,
                 doomed: prompt.doomed.then(doom),
                 place,
             });
         }
-        for job in &jobs {
-            let prompt = self.prompts.get_mut(&number(&job.key)).expect("one of them");
-            prompt.batch = job.batch;
-            *self.open_in_batch.entry(job.batch).or_default() += usize::from(!prompt.doomed);
+        for work in &all {
+            let prompt = self.prompts.get_mut(&number(&work.key)).expect("one of them");
+            prompt.batch = work.portion;
+            *self.open_in_batch.entry(work.portion).or_default() += usize::from(!prompt.doomed);
         }
         let lost: Vec<u64> = lost.iter().map(|request| number(&request.key)).collect();
         let is_given = self.case.time.filter(|_| self.outcome.runs < 5);
         self.rules.deadline = is_given.map(|time| Mono(self.mono + self.random.u64(..=2 * time)));
         let deadline = self.rules.deadline.map(|deadline| deadline.0);
-        self.laws.starts(jobs.iter().map(|job| number(&job.key)), &lost, deadline);
-        self.ready =
-            (0..).zip(&jobs).filter(|(_, job)| job.doomed.is_none()).map(|(index, _)| (index, now.mono.0)).collect();
+        self.laws.starts(all.iter().map(|work| number(&work.key)), &lost, deadline);
+        self.ready.clear();
+        self.chunks = self.input_of(&all);
+        self.most_drawn = if self.random.bool() { self.random.usize(1..10) } else { 300 };
+        (self.work, self.drawing) = (all, false);
         (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
         (self.trouble, self.unrecorded, self.down_since) = (false, BTreeSet::new(), None);
         self.journalled = (0, 0, 0);
         let estimate = OutputEstimate::from_latest([]);
         let recent = self.store.recent(&now).expect("a store in memory");
         let server = ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), recent, &now);
-        self.machine = Some(Machine::new(jobs, self.rules.clone(), estimate, server, self.random.u64(..)));
+        self.machine = Some(Machine::new(self.rules.clone(), estimate, server, self.random.u64(..)));
         self.feed(Input::Start);
     }
 
@@ -772,7 +830,7 @@ impl World {
         }
         self.outcome.gave_up_store += usize::from(matches!(ending, Ending::Store(_)));
         if !dropped {
-            self.laws.ends(&now, machine.jobs().len(), machine.progress().tally, self.journalled, ending);
+            self.laws.ends(&now, self.work.len(), machine.progress().tally, self.journalled, ending);
         } else if !matches!(ending, Ending::Interrupted(_)) {
             self.laws.stuck("it ends although something is under way");
         }

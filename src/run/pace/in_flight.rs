@@ -3,25 +3,7 @@
 use std::time::Duration;
 
 use crate::admit::server::Sustained;
-
-/// A number of requests in flight that is set, or found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Concurrency {
-    /// Always at most so many.
-    Fixed(usize),
-    /// Found from latency and rate; at most so many.
-    Auto(usize),
-}
-
-impl Concurrency {
-    /// The most that there ever are.
-    #[must_use]
-    pub fn most(self) -> usize {
-        match self {
-            Self::Fixed(most) | Self::Auto(most) => most,
-        }
-    }
-}
+use crate::run::rules::Concurrency;
 
 /// Room for answers that take longer than the mean: so many times Little's number,
 const SLACK: f64 = 2.0;
@@ -47,11 +29,6 @@ impl InFlight {
     pub(super) fn answered(&mut self, took: Duration) {
         let took = took.as_secs_f64();
         self.latency = Some(self.latency.map_or(took, |mean| mean + (took - mean) * WEIGHT));
-    }
-
-    /// Whether any answer has come.
-    pub(super) fn has_answers(&self) -> bool {
-        self.latency.is_some()
     }
 
     /// Requests that may be in flight while `left` have no end, those in flight among them, and limits let `through`.

@@ -2,17 +2,11 @@
 //!
 //! What a person's own limits make a run wait for does not count, nor a wait that a setting asks for.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::Action;
-use super::breaker::Gate;
-use super::machine::Machine;
-use crate::admit::hint::{ServerHint, is_daily};
-use crate::clock::{Mono, Now};
-use crate::model::{Cause, Class, Ending, OnDayLimit};
-use crate::report::event::{Binds, WaitFor};
-use crate::send::classify::{Failure, Kind, Verdict};
+use crate::clock::Mono;
+use crate::model::Class;
+use crate::run::action::Stop;
 
 /// What is left of it.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +62,7 @@ impl Patience {
     }
 
     /// How the run ends, if nothing can be sent before `until` and the server may keep it waiting for `most`; `None` where it waits.
-    pub(super) fn runs_out(&self, now: Mono, until: Mono, most: Duration) -> Option<Ending> {
+    pub(super) fn runs_out(&self, now: Mono, until: Mono, most: Duration) -> Option<Stop> {
         let silent = self.since.map_or(Duration::ZERO, |since| since.until(now));
         let left = most.saturating_sub(silent);
         if until <= self.excused || (!left.is_zero() && now.until(until) <= left) {
@@ -77,83 +71,7 @@ impl Patience {
         let asks = |failed: &&Failed| failed.until <= until && now.until(failed.until) > left;
         let asked = self.longest.as_ref().filter(asks);
         let Failed { class, message, .. } = asked.or(self.latest.as_ref())?.clone();
-        Some(Ending::Outage { class, message, asked: asked.map(|failed| failed.asked) })
-    }
-}
-
-impl Machine {
-    /// Time has passed since the machine was last called.
-    pub(super) fn pass(&mut self, now: Mono) {
-        let counts = match self.binds.as_ref().map(|Binds { what, .. }| what) {
-            Some(WaitFor::Limit(_) | WaitFor::Account | WaitFor::Disk | WaitFor::Reader) => false,
-            Some(WaitFor::ServerLimit(limit)) => !is_daily(limit.window),
-            _ => true,
-        };
-        self.patience.pass(now, counts);
-    }
-
-    /// What a verdict means for the patience with the server: how the run ends, if it runs out. A day limit of the server is a day limit, and no
-    /// failure.
-    pub(super) fn patience_with(&mut self, now: &Now, verdict: &Verdict, hints: &[ServerHint]) -> Option<Ending> {
-        let Verdict::Failure(Failure { kind, class, message, wait, .. }) = verdict else {
-            self.patience.answered();
-            return None;
-        };
-        let of_day = |hint: &ServerHint| hint.refused && hint.window.is_some_and(|window| is_daily(window.least));
-        match kind {
-            Kind::Prompt if class.is_local() => None,
-            Kind::Prompt => {
-                self.patience.answered();
-                None
-            }
-            Kind::Run(_) => None,
-            Kind::Throttled if hints.iter().any(of_day) => {
-                let until = self.throttle.until(now.mono).unwrap_or(now.mono);
-                self.patience.excuse(until);
-                let wait = wait.unwrap_or_else(|| now.mono.until(until));
-                let ending = Ending::ServerDayLimit { what: format!("{class}: {message}"), wait };
-                (self.rules.on_day_limit == OnDayLimit::Exit).then_some(ending)
-            }
-            Kind::Throttled | Kind::Transient | Kind::Unknown | Kind::Last => {
-                self.patience.failed(now.mono, *class, message, *wait);
-                self.patience.runs_out(now.mono, now.mono, self.rules.give_up_after)
-            }
-        }
-    }
-
-    /// Ends the run where nothing can be sent before the patience with the server runs out.
-    pub(super) fn give_up(&mut self, now: &Now, actions: &mut Vec<Action>) {
-        if let Some(until) = self.kept_waiting(now.mono)
-            && let Some(ending) = self.patience.runs_out(now.mono, until, self.rules.give_up_after)
-        {
-            self.end_for_server(ending, actions);
-        }
-    }
-
-    /// Ends the run for what the server does.
-    pub(super) fn end_for_server(&mut self, ending: Ending, actions: &mut Vec<Action>) {
-        let reason = match &ending {
-            Ending::Outage { class, message, .. } => format!("{class}: {message}"),
-            Ending::ServerDayLimit { what, .. } => format!("a day limit of the server is reached: {what}"),
-            _ => return,
-        };
-        self.stop(ending, reason, actions);
-    }
-
-    /// Until when the server keeps all that is left to do from being sent; `None` where it does not, or where something is under way.
-    fn kept_waiting(&mut self, now: Mono) -> Option<Mono> {
-        if !self.is_idle() || self.trouble.is_some() || self.unwritten > 0 || self.open == 0 {
-            return None;
-        }
-        if !self.has_ready() {
-            return self.delayed.peek().map(|Reverse((at, _))| *at);
-        }
-        let probe = match self.breaker.gate(now) {
-            Gate::NotBefore(_) if self.breaker.open() == Some(Cause::Quota) => return None,
-            Gate::NotBefore(until) => Some(until),
-            Gate::Open | Gate::Probe | Gate::Probing => None,
-        };
-        probe.max(self.throttle.until(now))
+        Some(Stop::outage(class, message, asked.map(|failed| failed.asked)))
     }
 }
 
@@ -175,8 +93,8 @@ mod tests {
         patience
     }
 
-    fn outage(asked: Option<Duration>) -> Ending {
-        Ending::Outage { class: Class::Overloaded, message: "busy".to_owned(), asked }
+    fn outage(asked: Option<Duration>) -> Stop {
+        Stop::outage(Class::Overloaded, "busy".to_owned(), asked)
     }
 
     #[test]

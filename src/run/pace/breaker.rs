@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::JobIndex;
+use super::Ordinal;
 use crate::clock::Mono;
 use crate::model::Cause;
 use crate::send::backoff::{probe_wait, quota_wait};
@@ -41,7 +41,7 @@ pub(super) enum Judged {
     /// It is the server: these prompts get their attempts back, and the next request is a probe at this moment.
     Opened {
         /// Prompts that were charged an attempt since the last answer.
-        refunds: Vec<JobIndex>,
+        refunds: Vec<Ordinal>,
         /// When it is tried.
         probe: Mono,
     },
@@ -80,7 +80,7 @@ pub(super) struct Breaker {
 struct Fault {
     sent: Mono,
     heard: Mono,
-    job: JobIndex,
+    ordinal: Ordinal,
     unsent: bool,
 }
 
@@ -90,9 +90,9 @@ struct Open {
     step: u32,
     probe_at: Mono,
     /// The probe under way.
-    probe: Option<JobIndex>,
+    probe: Option<Ordinal>,
     /// Whose request is the probe; `None` where any is.
-    wanted: Option<JobIndex>,
+    wanted: Option<Ordinal>,
 }
 
 impl Breaker {
@@ -111,27 +111,27 @@ impl Breaker {
         self.open.map(|open| open.cause)
     }
 
-    /// The only job whose request may be sent; `None` where any may.
-    pub(super) fn wanted(&self) -> Option<JobIndex> {
+    /// The only piece of work whose request may be sent; `None` where any may.
+    pub(super) fn wanted(&self) -> Option<Ordinal> {
         self.open.and_then(|open| open.wanted)
     }
 
     /// A request leaves.
-    pub(super) fn sent(&mut self, job: JobIndex) {
+    pub(super) fn sent(&mut self, ordinal: Ordinal) {
         if let Some(open) = &mut self.open {
-            open.probe.get_or_insert(job);
+            open.probe.get_or_insert(ordinal);
         }
     }
 
     /// The server answered a request that left at `sent`, if only that the rate is too high (`throttled`): it is there. Returns what was open and
     /// is closed by it.
-    pub(super) fn answered(&mut self, job: JobIndex, sent: Mono, throttled: bool) -> Option<Cause> {
+    pub(super) fn answered(&mut self, ordinal: Ordinal, sent: Mono, throttled: bool) -> Option<Cause> {
         self.answered = self.answered.max(Some(sent));
         self.failures.retain(|failure| failure.heard > sent);
-        let open = self.open.filter(|open| open.probe == Some(job))?;
+        let open = self.open.filter(|open| open.probe == Some(ordinal))?;
         if throttled && open.cause == Cause::Refused {
             // That says nothing of what was refused.
-            self.probe_again(job);
+            self.probe_again(ordinal);
             return None;
         }
         self.open = None;
@@ -142,7 +142,7 @@ impl Breaker {
     /// The server failed a request that left at `sent`; `unsent` where it never reached it. `wait` is what the server asks for.
     pub(super) fn failed(
         &mut self,
-        job: JobIndex,
+        ordinal: Ordinal,
         sent: Mono,
         unsent: bool,
         now: Mono,
@@ -150,19 +150,20 @@ impl Breaker {
         random: f64,
     ) -> Judged {
         if self.open.is_some() {
-            return self.still_open(job, now, wait, random);
+            return self.still_open(ordinal, now, wait, random);
         }
         if self.failures.len() == MOST_FAILURES {
             self.failures.remove(0);
         }
-        self.failures.push(Fault { sent, heard: now, job, unsent });
+        self.failures.push(Fault { sent, heard: now, ordinal, unsent });
         // In a row: sent after the latest request that was answered.
         let row =
             || self.failures.iter().filter(|failure| self.answered.is_none_or(|answered| failure.sent > answered));
-        let prompts: BTreeSet<JobIndex> = row().map(|failure| failure.job).collect();
+        let prompts: BTreeSet<Ordinal> = row().map(|failure| failure.ordinal).collect();
         let never_reached = self.failures.iter().rev().take_while(|failure| failure.unsent).count();
         if never_reached >= UNSENT || (row().count() >= FAILURES && prompts.len() >= PROMPTS) {
-            let refunds = self.failures.iter().filter(|failure| !failure.unsent).map(|failure| failure.job).collect();
+            let refunds =
+                self.failures.iter().filter(|failure| !failure.unsent).map(|failure| failure.ordinal).collect();
             let probe = now.plus(probe_wait(1, wait, random));
             let cause = Cause::Outage;
             self.open = Some(Open { cause, step: 1, probe_at: probe, probe: None, wanted: None });
@@ -172,9 +173,9 @@ impl Breaker {
     }
 
     /// The account is used up. Returns when it is asked again, where this is news.
-    pub(super) fn used_up(&mut self, job: JobIndex, now: Mono, first: Duration, random: f64) -> Option<Mono> {
+    pub(super) fn used_up(&mut self, ordinal: Ordinal, now: Mono, first: Duration, random: f64) -> Option<Mono> {
         match &mut self.open {
-            Some(open) if open.cause == Cause::Quota && open.probe != Some(job) => None,
+            Some(open) if open.cause == Cause::Quota && open.probe != Some(ordinal) => None,
             Some(open) if open.cause == Cause::Quota => {
                 open.step += 1;
                 open.probe = None;
@@ -191,35 +192,35 @@ impl Breaker {
     }
 
     /// A request was refused as every one would be. It is asked again, alone, before that is believed.
-    pub(super) fn refused(&mut self, job: JobIndex, now: Mono, random: f64) -> Refused {
+    pub(super) fn refused(&mut self, ordinal: Ordinal, now: Mono, random: f64) -> Refused {
         match self.open {
-            Some(Open { probe, .. }) if probe != Some(job) => Refused::Known,
+            Some(Open { probe, .. }) if probe != Some(ordinal) => Refused::Known,
             Some(Open { cause: Cause::Refused, .. }) => Refused::Again,
             _ => {
                 let (cause, probe_at) = (Cause::Refused, now.plus(probe_wait(1, None, random)));
-                self.open = Some(Open { cause, step: 1, probe_at, probe: None, wanted: Some(job) });
+                self.open = Some(Open { cause, step: 1, probe_at, probe: None, wanted: Some(ordinal) });
                 Refused::First { probe: probe_at }
             }
         }
     }
 
     /// A request never left after all, for a reason of its own: if it was the probe, or was to be, another one may be.
-    pub(super) fn not_sent(&mut self, job: JobIndex) {
-        self.probe_again(job);
-        if let Some(open) = self.open.as_mut().filter(|open| open.wanted == Some(job)) {
+    pub(super) fn not_sent(&mut self, ordinal: Ordinal) {
+        self.probe_again(ordinal);
+        if let Some(open) = self.open.as_mut().filter(|open| open.wanted == Some(ordinal)) {
             open.wanted = None;
         }
     }
 
-    /// If it was this job's request that asked, one has to ask again.
-    fn probe_again(&mut self, job: JobIndex) {
-        if let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(job)) {
+    /// If it was this one's request that asked, one has to ask again.
+    fn probe_again(&mut self, ordinal: Ordinal) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(ordinal)) {
             open.probe = None;
         }
     }
 
-    fn still_open(&mut self, job: JobIndex, now: Mono, wait: Option<Duration>, random: f64) -> Judged {
-        let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(job)) else {
+    fn still_open(&mut self, ordinal: Ordinal, now: Mono, wait: Option<Duration>, random: f64) -> Judged {
+        let Some(open) = self.open.as_mut().filter(|open| open.probe == Some(ordinal)) else {
             return Judged::StillOpen { probe: None };
         };
         open.step += 1;
@@ -239,8 +240,8 @@ mod tests {
         Mono(seconds * SECOND)
     }
 
-    fn fail(breaker: &mut Breaker, job: JobIndex, sent: u64, now: u64) -> Judged {
-        breaker.failed(job, at(sent), false, at(now), None, 0.0)
+    fn fail(breaker: &mut Breaker, ordinal: u32, sent: u64, now: u64) -> Judged {
+        breaker.failed(Ordinal(ordinal), at(sent), false, at(now), None, 0.0)
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
         let mut breaker = Breaker::default();
         for sent in (0..100).step_by(2) {
             assert_eq!(fail(&mut breaker, 1, sent, sent + 1), Judged::Own);
-            assert_eq!(breaker.answered(2, at(sent + 1), false), None);
+            assert_eq!(breaker.answered(Ordinal(2), at(sent + 1), false), None);
         }
         assert_eq!(breaker.gate(at(100)), Gate::Open);
     }
@@ -256,31 +257,31 @@ mod tests {
     #[test]
     fn many_prompts_failing_in_a_row_open_it_and_get_their_attempts_back() {
         let mut breaker = Breaker::default();
-        breaker.answered(9, at(1), false);
+        breaker.answered(Ordinal(9), at(1), false);
         // A request that arrived later than it left is the first that fails; one that left after it was answered still.
         assert_eq!(fail(&mut breaker, 0, 1, 10), Judged::Own);
-        breaker.answered(8, at(2), false);
+        breaker.answered(Ordinal(8), at(2), false);
         for job in 1..8 {
             assert_eq!(fail(&mut breaker, job, 3, 10), Judged::Own);
         }
         let Judged::Opened { refunds, probe } = fail(&mut breaker, 8, 3, 11) else { panic!("it opens") };
-        assert_eq!((refunds, probe), ((0..9).collect(), at(12)));
+        assert_eq!((refunds, probe), ((0..9).map(Ordinal).collect(), at(12)));
         assert_eq!(fail(&mut breaker, 8, 3, 11), Judged::StillOpen { probe: None });
         assert_eq!(breaker.gate(at(11)), Gate::NotBefore(at(12)));
         assert_eq!(breaker.gate(at(12)), Gate::Probe);
-        breaker.sent(3);
+        breaker.sent(Ordinal(3));
         assert_eq!(breaker.gate(at(13)), Gate::Probing);
         // The probe fails too: twice the wait. The server's own is a minimum.
         assert_eq!(fail(&mut breaker, 3, 12, 13), Judged::StillOpen { probe: Some(at(15)) });
         // A request that turns out not to be sendable is no probe.
-        breaker.sent(5);
-        breaker.not_sent(5);
+        breaker.sent(Ordinal(5));
+        breaker.not_sent(Ordinal(5));
         assert_eq!(breaker.gate(at(15)), Gate::Probe);
-        breaker.sent(3);
-        let asked = breaker.failed(3, at(15), false, at(16), Some(Duration::from_secs(50)), 0.0);
+        breaker.sent(Ordinal(3));
+        let asked = breaker.failed(Ordinal(3), at(15), false, at(16), Some(Duration::from_secs(50)), 0.0);
         assert_eq!(asked, Judged::StillOpen { probe: Some(at(66)) });
-        breaker.sent(4);
-        assert_eq!(breaker.answered(4, at(66), false), Some(Cause::Outage));
+        breaker.sent(Ordinal(4));
+        assert_eq!(breaker.answered(Ordinal(4), at(66), false), Some(Cause::Outage));
         assert_eq!(breaker.gate(at(66)), Gate::Open);
     }
 
@@ -288,7 +289,7 @@ mod tests {
     fn a_prompt_that_always_fails_does_not_open_it() {
         let mut breaker = Breaker::default();
         for sent in 0..100 {
-            let job = JobIndex::from(sent % 2 == 0);
+            let job = u32::from(sent % 2 == 0);
             assert_eq!(fail(&mut breaker, job, sent, sent), Judged::Own);
         }
         assert_eq!(fail(&mut breaker, 1, 100, 100), Judged::Own);
@@ -297,7 +298,7 @@ mod tests {
     #[test]
     fn what_never_reaches_the_server_opens_it_soon_and_uses_up_nothing() {
         let mut breaker = Breaker::default();
-        let mut unsent = |now: u64| breaker.failed(0, at(now), true, at(now), None, 0.0);
+        let mut unsent = |now: u64| breaker.failed(Ordinal(0), at(now), true, at(now), None, 0.0);
         assert_eq!((unsent(0), unsent(1)), (Judged::Unsent, Judged::Unsent));
         assert_eq!(unsent(2), Judged::Opened { refunds: Vec::new(), probe: at(3) });
     }
@@ -308,47 +309,47 @@ mod tests {
         let first = Duration::from_secs(300);
         let (mut now, mut waits) = (0, Vec::new());
         for _ in 0..6 {
-            let probe = breaker.used_up(1, at(now), first, 0.0).expect("it is news");
+            let probe = breaker.used_up(Ordinal(1), at(now), first, 0.0).expect("it is news");
             waits.push(at(now).until(probe).as_secs());
             // Others that were under way say the same.
-            assert_eq!(breaker.used_up(2, at(now), first, 0.0), None);
+            assert_eq!(breaker.used_up(Ordinal(2), at(now), first, 0.0), None);
             now = probe.0 / SECOND;
             assert_eq!(breaker.gate(at(now)), Gate::Probe);
-            breaker.sent(1);
+            breaker.sent(Ordinal(1));
         }
         assert_eq!(waits, [300, 600, 1_200, 2_400, 3_600, 3_600]);
-        assert_eq!(breaker.answered(1, at(now), false), Some(Cause::Quota));
+        assert_eq!(breaker.answered(Ordinal(1), at(now), false), Some(Cause::Quota));
     }
 
     #[test]
     fn a_refusal_is_asked_again_alone_before_it_is_believed() {
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.refused(7, at(0), 0.0), Refused::First { probe: at(1) });
+        assert_eq!(breaker.refused(Ordinal(7), at(0), 0.0), Refused::First { probe: at(1) });
         // What was in flight with it says the same.
-        assert_eq!(breaker.refused(2, at(0), 0.0), Refused::Known);
+        assert_eq!(breaker.refused(Ordinal(2), at(0), 0.0), Refused::Known);
         assert_eq!((breaker.gate(at(0)), breaker.gate(at(1))), (Gate::NotBefore(at(1)), Gate::Probe));
-        assert_eq!(breaker.wanted(), Some(7));
-        breaker.sent(7);
+        assert_eq!(breaker.wanted(), Some(Ordinal(7)));
+        breaker.sent(Ordinal(7));
         // An answer to another one, or that the rate is too high, says nothing of it.
-        assert_eq!(breaker.answered(3, at(0), false), None);
-        assert_eq!(breaker.answered(7, at(1), true), None);
-        assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Probe, Some(7)));
-        breaker.sent(7);
-        assert_eq!(breaker.answered(7, at(1), false), Some(Cause::Refused));
+        assert_eq!(breaker.answered(Ordinal(3), at(0), false), None);
+        assert_eq!(breaker.answered(Ordinal(7), at(1), true), None);
+        assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Probe, Some(Ordinal(7))));
+        breaker.sent(Ordinal(7));
+        assert_eq!(breaker.answered(Ordinal(7), at(1), false), Some(Cause::Refused));
         assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Open, None));
         // The next one is asked again as well, and is refused for good.
-        assert_eq!(breaker.refused(7, at(5), 0.0), Refused::First { probe: at(6) });
-        breaker.sent(7);
-        assert_eq!(breaker.refused(2, at(6), 0.0), Refused::Known);
-        assert_eq!(breaker.refused(7, at(7), 0.0), Refused::Again);
+        assert_eq!(breaker.refused(Ordinal(7), at(5), 0.0), Refused::First { probe: at(6) });
+        breaker.sent(Ordinal(7));
+        assert_eq!(breaker.refused(Ordinal(2), at(6), 0.0), Refused::Known);
+        assert_eq!(breaker.refused(Ordinal(7), at(7), 0.0), Refused::Again);
     }
 
     #[test]
     fn a_request_that_cannot_be_sent_is_waited_for_by_nobody() {
         let mut breaker = Breaker::default();
-        breaker.refused(7, at(0), 0.0);
-        breaker.sent(7);
-        breaker.not_sent(7);
+        breaker.refused(Ordinal(7), at(0), 0.0);
+        breaker.sent(Ordinal(7));
+        breaker.not_sent(Ordinal(7));
         assert_eq!((breaker.gate(at(1)), breaker.wanted()), (Gate::Probe, None));
     }
 
@@ -358,11 +359,11 @@ mod tests {
         for job in 0..8 {
             fail(&mut breaker, job, 0, 1);
         }
-        breaker.sent(3);
-        assert_eq!(breaker.refused(3, at(2), 0.0), Refused::First { probe: at(3) });
-        breaker.sent(3);
+        breaker.sent(Ordinal(3));
+        assert_eq!(breaker.refused(Ordinal(3), at(2), 0.0), Refused::First { probe: at(3) });
+        breaker.sent(Ordinal(3));
         assert_eq!(fail(&mut breaker, 3, 3, 4), Judged::StillOpen { probe: Some(at(6)) });
-        breaker.sent(3);
-        assert_eq!(breaker.refused(3, at(6), 0.0), Refused::Again);
+        breaker.sent(Ordinal(3));
+        assert_eq!(breaker.refused(Ordinal(3), at(6), 0.0), Refused::Again);
     }
 }
