@@ -125,7 +125,9 @@ fn what_an_older_version_began_is_sent_again() {
     kill_in_flight(&workspace, &server, 4, &[]);
     // It had no note of what stood there: the old answer, the new one, or nothing.
     let state = rusqlite::Connection::open(workspace.path(".promptmill/usage.db")).expect("the journal");
-    state.execute("DELETE FROM places", []).expect("as after an upgrade");
+    let forget =
+        "UPDATE attempts SET before_bytes = NULL, before_hash = NULL, hash = NULL; UPDATE items SET hash = NULL;";
+    state.execute_batch(forget).expect("as after an upgrade");
     drop(state);
     workspace.write("outputs/2_output.txt", answer(MODEL, workspace.prompt(2)));
     fs::remove_file(workspace.path("outputs/3_output.txt")).expect("removed");

@@ -487,6 +487,7 @@ fn what_an_earlier_start_of_the_machine_admitted_is_as_old_as_the_wall_clock_say
     for seconds in [1, 20, 40, 60] {
         let mut next = open(&ledger, limits(100), "the next boot", &now(seconds));
         assert_eq!(next.used(&now(seconds)).expect("used").minute, Amount::request(80), "after {seconds} s");
+        next.start_run(&info("out"), &now(seconds)).expect("a run");
         let begun = next.begin(&[claim(2, 21)], &|| now(seconds)).expect("begun");
         assert_eq!(begun.refused, Some(Refusal::NotBefore(Wait { limit: LimitName::TokensPerMinute, until })));
     }

@@ -41,9 +41,9 @@ pub struct DoneSet {
 impl DoneSet {
     /// Of these prompts, each with its request and the length of its output.
     #[must_use]
-    pub fn of<'a>(done: impl IntoIterator<Item = (&'a str, Fingerprint, u64)>) -> Self {
+    pub fn of<K: AsRef<str>>(done: impl IntoIterator<Item = (K, Fingerprint, u64)>) -> Self {
         let mut hashes: Vec<_> =
-            done.into_iter().map(|(key, fingerprint, bytes)| hash(key, fingerprint, bytes)).collect();
+            done.into_iter().map(|(key, fingerprint, bytes)| hash(key.as_ref(), fingerprint, bytes)).collect();
         hashes.sort_unstable();
         hashes.shrink_to_fit();
         Self { hashes }

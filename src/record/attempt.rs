@@ -23,9 +23,35 @@ pub struct Claim {
     pub before: Before,
 }
 
-/// Names an attempt in the store that began it.
+/// Names an attempt in the store that began it: later ones of a run, and those of later runs, are larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub(super) u64);
+pub struct AttemptId(i64);
+
+impl AttemptId {
+    /// Attempts that a run may have.
+    const IN_RUN: i64 = 1 << 32;
+
+    /// The attempt with this place in its run, from 0.
+    #[must_use]
+    pub fn of(run: i64, place: u64) -> Self {
+        Self(run.saturating_mul(Self::IN_RUN).saturating_add(i64::try_from(place).unwrap_or(i64::MAX)))
+    }
+
+    /// Its run.
+    #[must_use]
+    pub fn run(self) -> i64 {
+        self.0 / Self::IN_RUN
+    }
+
+    /// Its number in the file.
+    pub(super) fn number(self) -> i64 {
+        self.0
+    }
+
+    pub(super) fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+}
 
 /// An admitted request's tokens. It is given back with [`Finished`]; one that never is stays counted as spent.
 #[must_use = "a reservation that is not finished stays counted as spent"]

@@ -1,5 +1,6 @@
 //! The journal's entries: what a prompt's row says, and which step may follow which.
 
+use super::AttemptId;
 use crate::model::{Before, ContentId, Fingerprint, Key, Known, Status, Usage};
 
 /// What happens to an entry.
@@ -49,8 +50,8 @@ pub fn next_status(from: Option<Status>, step: Step) -> Result<Status, IllegalSt
 /// A request that was in flight when its run died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostRequest {
-    /// The run that sent it.
-    pub run: i64,
+    /// Which attempt it was.
+    pub attempt: AttemptId,
     /// Its prompt.
     pub key: Key,
     /// What was sent.
@@ -72,7 +73,7 @@ impl LostRequest {
     #[must_use]
     pub fn answered(&self, output: ContentId) -> Known {
         Known {
-            run: self.run,
+            run: self.attempt.run(),
             fingerprint: self.fingerprint,
             status: Status::Done,
             bytes: output.bytes,

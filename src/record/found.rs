@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
+use super::AttemptId;
 use super::entry::LostRequest;
 use crate::model::{ContentId, Key, Known};
 
@@ -39,7 +40,7 @@ pub struct Found {
 /// An answer that a run could not write.
 #[derive(Clone, Debug)]
 pub struct KeptAnswer {
-    pub(super) run: i64,
+    pub(super) attempt: AttemptId,
     /// Its prompt.
     pub key: Key,
     /// The answer.

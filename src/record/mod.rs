@@ -5,7 +5,6 @@
 //! Who asks never sees how it is kept: `sqlite` keeps it in a file that several processes share, [`memory`] in a value that a simulation can crash.
 
 mod attempt;
-mod done;
 pub mod endpoint;
 pub mod entry;
 mod error;

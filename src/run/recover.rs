@@ -50,10 +50,11 @@ fn answers(request: &LostRequest, stands: &Stands) -> bool {
 mod tests {
     use super::*;
     use crate::model::Fingerprint;
+    use crate::record::AttemptId;
 
     fn lost(key: u64, before: Before, earlier: &[&str]) -> LostRequest {
         LostRequest {
-            run: 3,
+            attempt: AttemptId::of(3, 0),
             key: Key::from(key),
             fingerprint: Fingerprint([1; 16]),
             input_tokens: 1,

@@ -1,17 +1,17 @@
 //! The journal between runs, worked out from its rows.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::super::done::Remembered;
 use super::super::entry::{LostRequest, Step, next_status};
-use super::super::{Found, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, Notes, RunInfo, StoreError};
+use super::super::{AttemptId, Found, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, Notes, RunInfo, StoreError};
 use super::{MemoryStore, Row, Run};
 use crate::clock::Now;
 use crate::model::{Before, Class, ContentId, Fingerprint, Key, Known, Status, Usage};
-use crate::plan::History;
+use crate::plan::{DoneSet, History, HistoryError};
 
 impl MemoryStore {
     /// The rows of the folder `outputs`, those of earlier runs first.
@@ -29,11 +29,12 @@ impl MemoryStore {
         latest
     }
 
-    fn recovered(&mut self, run: i64, key: &Key, steps: &[Step], output: ContentId, now: &Now) -> Option<&mut Row> {
-        let row = self.rows.get_mut(&(run, key.clone()))?;
-        for step in steps {
+    fn recovered(&mut self, attempt: AttemptId, key: &Key, output: ContentId, now: &Now) -> Option<&mut Row> {
+        let row = self.rows.get_mut(&(attempt.run(), key.clone()))?;
+        let lose = (row.status == Status::Sending).then_some(Step::Lose);
+        for step in lose.into_iter().chain([Step::Recover]) {
             row.status =
-                next_status(Some(row.status), *step).unwrap_or_else(|illegal| panic!("prompt {key}: {illegal}"));
+                next_status(Some(row.status), step).unwrap_or_else(|illegal| panic!("prompt {key}: {illegal}"));
         }
         (row.bytes, row.output, row.text, row.ended) = (output.bytes, Some(output), None, Some(now.wall));
         Some(row)
@@ -45,7 +46,7 @@ impl Journal for MemoryStore {
         let mut found = Found::default();
         for (run, key, row) in self.rows_of(outputs) {
             if let Some(text) = row.text.clone() {
-                found.kept.push(KeptAnswer { run, key: key.clone(), text });
+                found.kept.extend(row.attempt.map(|attempt| KeptAnswer { attempt, key: key.clone(), text }));
             }
             let rehearsal = self.runs[&run].info.rehearsal;
             match row.status {
@@ -62,14 +63,14 @@ impl Journal for MemoryStore {
                     }
                 }
             }
-            if row.status == Status::Sending {
+            if let (Status::Sending, Some(attempt)) = (row.status, row.attempt) {
                 let earlier = self.rows_of(outputs).filter(|(other, of, _)| (*of, *other != run) == (key, true));
                 let seen = |row: &Row| {
                     let before = if let Before::Output(content) = row.before { Some(content) } else { None };
                     before.into_iter().chain(row.output)
                 };
                 found.lost.push(LostRequest {
-                    run,
+                    attempt,
                     key: key.clone(),
                     fingerprint: row.fingerprint,
                     input_tokens: row.input_tokens,
@@ -100,6 +101,7 @@ impl Journal for MemoryStore {
         self.run = self.runs.last_key_value().map_or(0, |(last, _)| *last) + 1;
         let run = Run { info: info.clone(), started: now.wall, ended: None, notes: Vec::new() };
         self.runs.insert(self.run, run);
+        self.attempts = 0;
         Ok(())
     }
 
@@ -112,7 +114,7 @@ impl Journal for MemoryStore {
 
     fn recover_lost(&mut self, found: &[(LostRequest, Usage, ContentId)], now: &Now) -> Result<(), StoreError> {
         for (request, usage, output) in found {
-            if let Some(row) = self.recovered(request.run, &request.key, &[Step::Recover], *output, now) {
+            if let Some(row) = self.recovered(request.attempt, &request.key, *output, now) {
                 row.usage = *usage;
             }
         }
@@ -120,7 +122,7 @@ impl Journal for MemoryStore {
     }
 
     fn recover_kept(&mut self, answer: &KeptAnswer, now: &Now) -> Result<(), StoreError> {
-        self.recovered(answer.run, &answer.key, &[Step::Recover], answer.content(), now);
+        self.recovered(answer.attempt, &answer.key, answer.content(), now);
         Ok(())
     }
 
@@ -171,5 +173,19 @@ impl Notes for MemoryStore {
         let spans: Vec<u64> = spans.take(LATEST_ANSWERS).collect();
         let (sum, count) = (spans.iter().sum::<u64>(), spans.len() as u64);
         Ok((count > 0).then(|| Duration::from_millis((2 * sum + count) / (2 * count))))
+    }
+}
+
+/// What is known, as it was.
+struct Remembered(HashMap<Key, Known>);
+
+impl History for Remembered {
+    fn done(&mut self, rehearsal: bool) -> Result<DoneSet, HistoryError> {
+        let done = self.0.iter().filter(|(_, known)| known.is_settled(rehearsal));
+        Ok(DoneSet::of(done.map(|(key, known)| (key.as_str(), known.fingerprint, known.bytes))))
+    }
+
+    fn known(&mut self, keys: &[Key]) -> Result<Vec<Option<Known>>, HistoryError> {
+        Ok(keys.iter().map(|key| self.0.get(key).cloned()).collect())
     }
 }

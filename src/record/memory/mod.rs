@@ -30,7 +30,8 @@ pub struct MemoryStore {
     run: i64,
     runs: BTreeMap<i64, Run>,
     rows: BTreeMap<(i64, Key), Row>,
-    next_attempt: u64,
+    /// Attempts of the run that goes on.
+    attempts: u64,
     flying: BTreeMap<AttemptId, Place>,
     learned: BTreeMap<Endpoint, Vec<LearnedLimit>>,
     usage_md: Option<usage_md::UsageMd>,
@@ -86,7 +87,7 @@ impl MemoryStore {
             run: 0,
             runs: BTreeMap::new(),
             rows: BTreeMap::new(),
-            next_attempt: 0,
+            attempts: 0,
             flying: BTreeMap::new(),
             learned: BTreeMap::new(),
             usage_md: None,
@@ -137,8 +138,8 @@ impl Admissions for MemoryStore {
             let (admission, tokens) = self.ledger.reserve(entry, claim.least, claim.tokens, now);
             match admission {
                 Admission::Now => {
-                    let attempt = AttemptId(self.next_attempt);
-                    self.next_attempt += 1;
+                    let attempt = AttemptId::of(self.run, self.attempts);
+                    self.attempts += 1;
                     let row = self.step(&claim.key, claim.fingerprint, Step::Begin);
                     row.attempt = Some(attempt);
                     row.input_tokens = claim.input_tokens;

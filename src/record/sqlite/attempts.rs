@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::super::entry::{IllegalStep, Step, next_status};
-use super::super::{
-    Admissions, AttemptId, Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, StoreError,
-};
+use super::super::{Admissions, AttemptId, Begun, Claim, Finished, Refusal, Reservation, Settlement, StoreError};
 use super::follow::{last_entry, next};
-use super::{SqliteStore, day, number, places, signed, unsigned};
+use super::items::{self, End};
+use super::{SqliteStore, day, signed, unsigned};
 use crate::admit::ledger::{Admission, Amount, Settled, Used, latest_quarter};
 use crate::clock::{Mono, Now, Quarter};
-use crate::model::{Class, Key, Status};
 
 /// Where an attempt that is under way counts in the ledger.
 #[derive(Clone, Copy, Debug)]
@@ -27,36 +24,27 @@ const MOST_TOKENS: u64 = 1 << 53;
 
 impl Admissions for SqliteStore {
     fn begin(&mut self, claims: &[Claim], now: &dyn Fn() -> Now) -> Result<Begun, StoreError> {
-        let run = self.run;
+        let (run, mut attempts) = (self.run, self.attempts);
         let boot = self.boot.clone();
         let span_ms = signed(self.ledger.limits().span().as_millis());
-        let first = self.next_attempt;
         let (begun, place) = self.write(now, |transaction, ledger, now| {
+            let run = items::started(run)?;
             let wall_ms = now.wall.timestamp_millis();
             let mut begun = Begun { admitted: Vec::new(), refused: None };
             let entry = last_entry(transaction)? + 1;
             let quarter = Quarter::of(now.wall);
             day::correct(transaction, latest_quarter(now))?;
             let mut total = Amount::default();
-            let mut journal = transaction.prepare_cached(
-                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, begun_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, 0, ?8)
-                 ON CONFLICT DO UPDATE SET status = ?4, attempts = ?5, reserved_tokens = ?7, begun_ms = ?8",
-            )?;
             for claim in claims {
                 let [least, tokens] = [claim.least, claim.tokens].map(|tokens| tokens.min(MOST_TOKENS));
                 let (admission, tokens) = ledger.reserve(unsigned(entry), least, tokens, now);
                 match admission {
                     Admission::Now => {
-                        let status = step(transaction, run, &claim.key, Step::Begin)?;
-                        journal.execute(params![
-                            run, number(&claim.key)?, claim.fingerprint.0, status as i64, claim.attempt,
-                            signed(claim.input_tokens), signed(tokens), wall_ms
-                        ])?;
-                        places::note_before(transaction, run, &claim.key, claim.before)?;
+                        let attempt = AttemptId::of(run.id, attempts);
+                        attempts += 1;
+                        items::begin(transaction, run, attempt, claim, tokens, wall_ms)?;
                         total.tokens = total.tokens.saturating_add(tokens);
                         total.requests += 1;
-                        let attempt = AttemptId(first + begun.admitted.len() as u64);
                         begun.admitted.push(Reservation { attempt, tokens });
                     }
                     Admission::NotBefore(wait) => begun.refused = Some(Refusal::NotBefore(wait)),
@@ -83,55 +71,42 @@ impl Admissions for SqliteStore {
             }
             Ok((begun, Place { entry: unsigned(entry), at: now.mono, quarter }))
         })?;
-        self.next_attempt += begun.admitted.len() as u64;
+        self.attempts += begun.admitted.len() as u64;
         self.flying.extend(begun.admitted.iter().map(|reservation| (reservation.attempt, place)));
         Ok(begun)
     }
 
     fn finish(&mut self, finished: &[Finished], now: &Now) -> Result<(), StoreError> {
-        let run = self.run;
-        let wall_ms = now.wall.timestamp_millis();
+        let (run, mut attempts) = (self.run, self.attempts);
         let mut flying = std::mem::take(&mut self.flying);
         let recorded = self.write(&|| *now, |transaction, ledger, _| {
             let mut entries: BTreeMap<(u64, Quarter), Change> = BTreeMap::new();
-            let mut journal = transaction.prepare_cached(
-                "INSERT INTO entries (run, prompt, fingerprint, status, attempts, input_tokens, output_tokens, reserved_tokens, bytes, ended_ms, class, message, finish)
-                 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8, ?9, ?10, ?11)
-                 ON CONFLICT DO UPDATE SET status = ?4, input_tokens = CASE WHEN ?5 > 0 THEN ?5 ELSE input_tokens END, output_tokens = ?6,
-                 bytes = ?7, ended_ms = ?8, class = ?9, message = ?10, finish = ?11",
-            )?;
+            let run = items::started(run)?;
             let replaced: Option<i64> = transaction
                 .prepare_cached("SELECT value FROM counters WHERE name = 'replaced'")?
                 .query_row([], |row| row.get(0))
                 .optional()?;
             for Finished { key, fingerprint, settled, ended } in finished {
-                if let Some(Settlement { reservation, used, heard }) = settled {
-                    let Place { entry, at, quarter } =
-                        *flying.get(&reservation.attempt).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-                    let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..*used };
-                    // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
-                    let is_replaced = Some(signed(entry)) <= replaced;
-                    let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
-                    let settled = Settled { reserved: reservation.tokens, used, heard: *heard };
-                    ledger.settle(entry, at, quarter, settled);
-                    let change = entries.entry((entry, quarter)).or_default();
-                    change.tokens = change.tokens.saturating_add(signed(used.tokens) - signed(reservation.tokens));
-                    change.requests += signed(used.requests) - 1;
-                    change.settled += 1;
-                    change.heard = change.heard.max(*heard);
-                }
-                let row = Row::of(ended);
-                let status = step(transaction, run, key, row.step)?;
-                journal.execute(params![
-                    run, number(key)?, fingerprint.0, status as i64, signed(row.input_tokens), signed(row.output_tokens), signed(row.bytes),
-                    wall_ms, row.class, row.message, row.finish
-                ])?;
-                if let Ended::Done { output, .. } = ended {
-                    places::note_output(transaction, run, key, *output)?;
-                }
-                if let Ended::Unwritten { text, .. } = ended {
-                    transaction.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2, ?3)", params![run, number(key)?, text])?;
-                }
+                let end = End { run, key, fingerprint: *fingerprint, ended, now };
+                let Some(Settlement { reservation, used, heard }) = settled else {
+                    end.record_unsent(transaction, AttemptId::of(run.id, attempts))?;
+                    attempts += 1;
+                    continue;
+                };
+                let Place { entry, at, quarter } =
+                    *flying.get(&reservation.attempt).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                let used = Amount { tokens: used.tokens.min(MOST_TOKENS), ..*used };
+                // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.
+                let is_replaced = Some(signed(entry)) <= replaced;
+                let used = if is_replaced { used.at_least(Amount::request(reservation.tokens)) } else { used };
+                let settled = Settled { reserved: reservation.tokens, used, heard: *heard };
+                ledger.settle(entry, at, quarter, settled);
+                let change = entries.entry((entry, quarter)).or_default();
+                change.tokens = change.tokens.saturating_add(signed(used.tokens) - signed(reservation.tokens));
+                change.requests += signed(used.requests) - 1;
+                change.settled += 1;
+                change.heard = change.heard.max(*heard);
+                end.record(transaction, reservation.attempt, *heard)?;
             }
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;
@@ -145,15 +120,16 @@ impl Admissions for SqliteStore {
                     day::settle(transaction, quarter, change.tokens, change.requests)?;
                 }
             }
-            Ok(())
+            Ok(attempts)
         });
-        if recorded.is_ok() {
+        if let Ok(attempts) = recorded {
+            self.attempts = attempts;
             for settled in finished.iter().filter_map(|end| end.settled.as_ref()) {
                 flying.remove(&settled.reservation.attempt);
             }
         }
         self.flying = flying;
-        recorded
+        recorded.map(drop)
     }
 
     fn used(&mut self, now: &Now) -> Result<Used, StoreError> {
@@ -176,71 +152,6 @@ struct Change {
     /// Requests that are settled.
     settled: i64,
     heard: Mono,
-}
-
-/// The columns of an ended attempt.
-struct Row<'a> {
-    step: Step,
-    input_tokens: u64,
-    output_tokens: u64,
-    bytes: u64,
-    class: Option<&'static str>,
-    message: Option<&'a str>,
-    finish: Option<String>,
-}
-
-impl<'a> Row<'a> {
-    fn of(ended: &'a Ended) -> Self {
-        let empty = Row {
-            step: Step::Again,
-            input_tokens: 0,
-            output_tokens: 0,
-            bytes: 0,
-            class: None,
-            message: None,
-            finish: None,
-        };
-        match ended {
-            Ended::Done { usage, finish, output } => Row {
-                step: Step::Done,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                bytes: output.bytes,
-                finish: Some(finish.to_string()),
-                ..empty
-            },
-            Ended::Failed { class, message, usage } => Row {
-                step: Step::Fail,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                class: Some(class.word()),
-                message: Some(message),
-                ..empty
-            },
-            Ended::Again { class } => Row { class: class.map(Class::word), ..empty },
-            Ended::Unwritten { usage, finish, .. } => Row {
-                step: Step::Keep,
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                finish: Some(finish.to_string()),
-                ..empty
-            },
-        }
-    }
-}
-
-/// The status of a prompt's entry after `step`.
-fn step(transaction: &Transaction<'_>, run: Option<i64>, key: &Key, step: Step) -> rusqlite::Result<Status> {
-    let from: Option<i64> = transaction
-        .prepare_cached("SELECT status FROM entries WHERE run = ?1 AND prompt = ?2")?
-        .query_row(params![run, number(key)?], |row| row.get(0))
-        .optional()?;
-    next_status(from.and_then(Status::from_number), step).map_err(illegal)
-}
-
-/// A step that cannot follow, as an error of the transaction that it ends.
-pub(super) fn illegal(step: IllegalStep) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(Box::new(step))
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 
 mod attempts;
 mod day;
+mod done;
 mod faces;
 mod follow;
+mod formats;
+mod items;
 mod journal;
 mod learned;
 mod notes;
-mod places;
 mod private;
 mod schema;
 mod usage_file;
@@ -26,7 +28,7 @@ use super::{AttemptId, Fault, Store, StoreError};
 use crate::admit::ledger::Ledger;
 use crate::atomic::{FileIdentity, folder_of, make_private_folder};
 use crate::clock::Now;
-use crate::model::{Key, Limits};
+use crate::model::Limits;
 use crate::tripwire;
 use follow::{Seen, read_changes};
 
@@ -41,10 +43,18 @@ pub struct SqliteStore {
     boot: String,
     ledger: Ledger,
     seen: Seen,
-    run: Option<i64>,
+    run: Option<RunRow>,
     /// The attempts of this process that have not ended.
     flying: HashMap<AttemptId, attempts::Place>,
-    next_attempt: u64,
+    /// Attempts of the run.
+    attempts: u64,
+}
+
+/// The run that goes on, and its outputs folder, by their numbers in the file.
+#[derive(Clone, Copy, Debug)]
+struct RunRow {
+    id: i64,
+    out: i64,
 }
 
 /// Where the state of the ledger `ledger_file` is kept: `usage.md` -> `.promptmill/usage.db` beside it.
@@ -102,7 +112,7 @@ impl SqliteStore {
             seen: Seen::default(),
             run: None,
             flying: HashMap::new(),
-            next_attempt: 0,
+            attempts: 0,
         }
     }
 
@@ -189,16 +199,6 @@ fn signed(number: impl TryInto<i64>) -> i64 {
 
 fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
-}
-
-/// The number by which the file knows the prompt `key`.
-fn number(key: &Key) -> rusqlite::Result<i64> {
-    key.as_str().parse().map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-/// The key of the prompt whose number is in this column.
-fn key(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Key> {
-    Ok(Key::from(unsigned(row.get(column)?)))
 }
 
 /// What the tests of this folder share.

@@ -15,7 +15,7 @@ impl Notes for SqliteStore {
         if events.is_empty() {
             return Ok(());
         }
-        let (database, run_id) = (self.database(), self.run);
+        let (database, run_id) = (self.database(), self.run.map(|run| run.id));
         let mut run = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut insert = transaction.prepare_cached("INSERT INTO notes (run, at_ms, event) VALUES (?1, ?2, ?3)")?;
@@ -47,9 +47,9 @@ impl Notes for SqliteStore {
             .connection
             .query_row(
                 "SELECT avg(max(ended_ms - begun_ms, 0)) FROM (
-                   SELECT e.begun_ms, e.ended_ms FROM runs r JOIN entries e ON e.run = r.id
-                   WHERE r.model = ?1 AND r.rehearsal = ?2 AND e.status = ?3 AND e.begun_ms IS NOT NULL AND e.finish IS NOT NULL
-                   AND (r.ended_ms IS NULL OR e.ended_ms <= r.ended_ms) ORDER BY e.run DESC LIMIT ?4)",
+                   SELECT a.begun_ms, a.ended_ms FROM runs r CROSS JOIN attempts a ON a.id BETWEEN r.id << 32 AND (r.id << 32) + 4294967295
+                   WHERE r.model = ?1 AND r.rehearsal = ?2 AND a.status = ?3 AND a.begun_ms IS NOT NULL AND a.finish IS NOT NULL
+                   AND (r.ended_ms IS NULL OR a.ended_ms <= r.ended_ms) ORDER BY r.id DESC, a.id DESC LIMIT ?4)",
                 params![model, rehearsal, Status::Done as i64, signed(LATEST_ANSWERS)],
                 |row| row.get(0),
             )

@@ -6,82 +6,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::super::StoreError;
+use super::formats::{FORMAT, NO_LONGER, TABLES, missing};
 use super::private::beside;
 use crate::regular::kind;
 
-/// The format of the tables; raised with each change that an older promptmill could not read.
-const FORMAT: i64 = 3;
-
-/// The tables of format 1, which stay as they are; [`UPGRADES`] adds the others.
-///
-/// `ledger`: amounts of the window, one row for each group of requests begun together, `open` of them not settled, the others heard of until `heard`;
-/// `at` and `heard` are comparable within one `boot`, `wall_ms` across them.
-/// `days`: amounts of a local day, up to format 2. `counters`: `rev` numbers the changes of `ledger`, `epoch` the times it was replaced as a whole.
-/// `faces`: the writings of `usage.md`, from the one that stands there on, by which an edit is told from them.
-/// `runs` and `entries`: the journal, one entry a prompt and run; `kept`: answers that could not be written.
-const TABLES: &str = "
-CREATE TABLE ledger (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    at INTEGER NOT NULL, boot TEXT NOT NULL, wall_ms INTEGER NOT NULL,
-    tokens INTEGER NOT NULL, requests INTEGER NOT NULL, rev INTEGER NOT NULL,
-    open INTEGER NOT NULL, heard INTEGER NOT NULL
-);
-CREATE INDEX ledger_rev ON ledger (rev);
-CREATE TABLE days (date TEXT PRIMARY KEY, tokens INTEGER NOT NULL, requests INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('rev', 0), ('epoch', 0);
-CREATE TABLE faces (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL, inode INTEGER NOT NULL, modified_ns INTEGER NOT NULL);
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    outputs TEXT NOT NULL, model TEXT NOT NULL, rehearsal INTEGER NOT NULL, pid INTEGER NOT NULL,
-    started_ms INTEGER NOT NULL, ended_ms INTEGER, summary TEXT
-);
-CREATE INDEX runs_outputs ON runs (outputs);
-CREATE TABLE entries (
-    run INTEGER NOT NULL REFERENCES runs (id), prompt INTEGER NOT NULL,
-    fingerprint BLOB NOT NULL, status INTEGER NOT NULL, attempts INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, reserved_tokens INTEGER NOT NULL,
-    bytes INTEGER NOT NULL, begun_ms INTEGER, ended_ms INTEGER, class TEXT, message TEXT, finish TEXT,
-    PRIMARY KEY (run, prompt)
-) WITHOUT ROWID;
-CREATE TABLE kept (run INTEGER NOT NULL, prompt INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (run, prompt)) WITHOUT ROWID;
-";
-
-/// What makes each format from the one before it, from format 1 on. They make tables and indexes only, and fill the new ones from the old:
-/// [`pretend`] relies on it.
-///
-/// Format 2: `learned`: limits of servers, `grp` empty for a model's plain one; `notes`: what happened in a run, for people.
-///
-/// Format 3: `quarters`: amounts of a quarter of an hour of UTC, numbered from 1970. The use of a day is put to noon, which lies in that day nearly
-/// everywhere. `places`: what stood at an output's place when its request left (`before_bytes` 0: nothing; NULL: not noted), and what was written.
-const UPGRADES: [&str; 2] = [
-    "
-CREATE TABLE learned (
-    endpoint TEXT NOT NULL, unit TEXT NOT NULL, grp TEXT NOT NULL, size REAL NOT NULL, window_ns INTEGER NOT NULL,
-    burst_ns INTEGER NOT NULL, source TEXT NOT NULL, learned_ms INTEGER NOT NULL,
-    PRIMARY KEY (endpoint, unit, grp, window_ns, source)
-) WITHOUT ROWID;
-CREATE TABLE notes (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, at_ms INTEGER NOT NULL, event TEXT NOT NULL);
-CREATE INDEX notes_run ON notes (run);
-",
-    "
-CREATE TABLE quarters (quarter INTEGER PRIMARY KEY, tokens INTEGER NOT NULL, requests INTEGER NOT NULL);
-INSERT INTO quarters SELECT unixepoch(date || ' 12:00') / 900, tokens, requests FROM days;
-CREATE TABLE places (
-    run INTEGER NOT NULL, prompt INTEGER NOT NULL, before_bytes INTEGER, before_hash BLOB, hash BLOB,
-    PRIMARY KEY (run, prompt)
-) WITHOUT ROWID;
-",
-];
-
 /// So long another program may hold the file before that is an error.
 const BUSY: Duration = Duration::from_secs(2);
-
-/// The upgrades that a file of the format `found` has not had.
-fn missing(found: i64) -> impl Iterator<Item = &'static str> {
-    let had = usize::try_from(found - 1).unwrap_or(0);
-    UPGRADES.into_iter().skip(had)
-}
 
 /// Opens the state file, making its tables where it is new and adding what an older one lacks.
 ///
@@ -101,6 +31,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     if found < FORMAT {
         for upgrade in missing(found) {
             transaction.execute_batch(upgrade).map_err(database)?;
+        }
+        if found < 4 {
+            transaction.execute_batch(NO_LONGER).map_err(database)?;
         }
         transaction.pragma_update(None, "user_version", FORMAT).map_err(database)?;
     }
@@ -174,6 +107,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::formats::UPGRADES;
     use super::*;
     use crate::model::{Before, Limits};
     use crate::record::endpoint::endpoint;
@@ -206,7 +140,7 @@ mod tests {
     #[test]
     fn the_upgrades_lead_to_the_format() {
         assert_eq!(i64::try_from(UPGRADES.len()).expect("few") + 1, FORMAT);
-        assert_eq!((missing(0).count(), missing(1).count(), missing(FORMAT).count()), (2, 2, 0));
+        assert_eq!((missing(0).count(), missing(1).count(), missing(FORMAT).count()), (3, 3, 0));
     }
 
     #[test]
@@ -254,7 +188,7 @@ mod tests {
             .expect("a later format");
         for error in [open(&path).err(), open_to_read(&path).err()] {
             let message = error.expect("refused").to_string();
-            assert!(message.contains("newer promptmill (format 4, this one supports 3)"), "{message}");
+            assert!(message.contains("newer promptmill (format 5, this one supports 4)"), "{message}");
         }
     }
 }
