@@ -63,6 +63,10 @@ impl Stdout {
     /// Whether so many lines wait that nothing new should be begun.
     #[must_use]
     pub fn is_behind(&self) -> bool {
+        // All may have been written before it was noted that much waits.
+        if self.state.behind.load(Ordering::Relaxed) && self.outlet.wait(Duration::ZERO) <= FEW {
+            self.state.behind.store(false, Ordering::Relaxed);
+        }
         self.state.behind.load(Ordering::Relaxed)
     }
 
