@@ -67,6 +67,20 @@ fn each_part_that_panics_ends_the_run() {
     }
 }
 
+/// It is asked for more when what was drawn first is nearly used up.
+#[test]
+fn the_reader_of_a_long_input_is_missed_too() {
+    const LONG: u64 = 1_100;
+    let (workspace, server) = (Workspace::with_prompts(LONG), serve(Options::default()));
+    let limits = ["--tokens-per-batch", "0", "--requests-per-minute", "0", "--tokens-per-minute", "0"];
+    let ended = Ended::run(panicking(&workspace, &server, "reader").args(limits));
+    let [done, _, _, pending] = ended.counts();
+    assert!(ended.code == Some(1) && done > 0 && pending > 0 && done + pending == LONG, "{ended:#?}");
+    ended.says(&["the thread that reads the input on ended unexpectedly (src/", "this is a bug, please report it"]);
+    let next = workspace.run_against(&server, &limits);
+    assert_eq!((next.code, next.counts()[0] + next.counts()[1]), (Some(0), LONG), "{next:#?}");
+}
+
 #[test]
 fn a_writer_that_panics_still_says_so() {
     for (at, part) in

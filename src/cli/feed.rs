@@ -9,14 +9,14 @@ use super::prepare::Prepared;
 use crate::config::Settings;
 use crate::count::Tokenizer;
 use crate::model::{ContentId, Form, Key, Known};
-use crate::plan::{Draft, Feed, History, HistoryError, Outputs, PlanRules, Survey};
+use crate::plan::{Feed, History, HistoryError, Outputs, PlanRules, Survey};
 use crate::record::KeptAnswer;
 use crate::record::entry::LostRequest;
 use crate::run::answer_is_kept;
 use crate::run::recover::{Recovery, Stands, recover};
+use crate::source::Source as _;
 use crate::source::folder::FolderSource;
-use crate::source::scan::{Scan, without_text};
-use crate::source::{Source as _, Texts};
+use crate::source::scan::Scan;
 use crate::write::Sink;
 
 /// The outputs, and answers that the store keeps until they can be written.
@@ -55,16 +55,10 @@ pub(super) fn recover_lost(lost: Vec<LostRequest>, outputs: &dyn Outputs) -> Rec
     })
 }
 
-/// An input to be read.
-pub(super) struct Reading {
-    pub(super) feed: Feed,
-    texts: Arc<dyn Texts>,
-}
-
 impl Prepared {
     /// Opens the prompts that were scanned. `history` knows of them what the journal does, `kept` are answers that it keeps, and `recovery` is what
     /// became of requests whose run died.
-    pub(super) fn reading(
+    pub(super) fn feed(
         &self,
         scan: &Scan,
         outputs: &Arc<dyn Sink>,
@@ -72,23 +66,21 @@ impl Prepared {
         kept: &[KeptAnswer],
         recovery: &Recovery,
         force: bool,
-    ) -> Result<Reading, Failure> {
+    ) -> Result<Feed, Failure> {
         let Settings { limits, template, split, priorities, .. } = &self.settings;
         let source = FolderSource::new(scan.folder.clone(), scan.prompts.clone(), priorities);
-        let texts = source.texts();
         let beside = known_beside(history.as_mut(), kept, recovery)?;
         let kept = kept.iter().map(|answer| (answer.key.clone(), answer.text.len() as u64)).collect();
         let outputs: Arc<dyn Outputs> = Arc::new(WithKept { outputs: Arc::clone(outputs), kept });
         let lost = recovery.unknown.iter().map(|request| (request.key.clone(), request.fingerprint)).collect();
-        let survey = Survey::new(template, self.rehearsal, Arc::clone(&texts), outputs, history)?;
+        let survey = Survey::new(template, self.rehearsal, source.texts(), outputs, history)?;
         let rules = PlanRules {
             limits: *limits,
             context_window: self.context_window(),
             max_output_tokens: template.output_limit(),
             split: *split,
         };
-        let feed = Feed::new(Box::new(source), survey.beside(beside).lost(lost).force(force), rules);
-        Ok(Reading { feed, texts })
+        Ok(Feed::new(Box::new(source), survey.beside(beside).lost(lost).force(force), rules))
     }
 }
 
@@ -106,26 +98,6 @@ fn known_beside(
         .filter_map(|(answer, known)| Some((answer.key.clone(), known?.answered(answer.content()))));
     let found = recovery.answered.iter().map(|(request, content)| (request.key.clone(), request.answered(*content)));
     Ok(written.chain(found).collect())
-}
-
-impl Reading {
-    pub(super) fn texts(&self) -> Arc<dyn Texts> {
-        Arc::clone(&self.texts)
-    }
-
-    /// What a person should know of what was drawn.
-    pub(super) fn warnings(&self, draft: &Draft) -> Vec<String> {
-        let names: Vec<_> = draft.blank.iter().map(|spot| self.texts.name(*spot)).collect();
-        let protected = match draft.protected {
-            0 => None,
-            1 => Some("1 answer is".to_owned()),
-            more => Some(format!("{more} answers are")),
-        };
-        let protected = protected.map(|answers| {
-            format!("{answers} not the stand-in's and may have been paid for; --offline leaves them alone")
-        });
-        without_text(&names).into_iter().chain(protected).collect()
-    }
 }
 
 /// What is to be known of the tokens of what is sent.

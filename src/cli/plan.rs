@@ -105,15 +105,15 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         Some(store) => store.history(&outputs_name),
         None => Ok(Box::new(NoHistory) as Box<dyn History>),
     };
-    let mut reading = prepared.reading(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
-    let mut draft = reading.feed.draw(usize::MAX)?;
-    prepared.warnings.extend(reading.warnings(&draft));
+    let mut feed = prepared.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+    let mut draft = feed.draw(usize::MAX, || true)?;
+    prepared.warnings.extend(draft.warnings(&*feed.texts()));
     let refused = draft.refused;
     if refused.is_some() {
         // What it would be if it were split: the numbers are what the person needs.
         prepared.settings.split = true;
-        reading = prepared.reading(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
-        draft = reading.feed.draw(usize::MAX)?;
+        feed = prepared.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+        draft = feed.draw(usize::MAX, || true)?;
     }
     if !draft.drawn.work.is_empty() {
         prepared.warnings.extend(of_tokenizer(&prepared.settings.template.model));

@@ -22,16 +22,16 @@ use crate::config::{self, Environment, needs_key};
 use crate::count::Tokenizer;
 use crate::drive::parts::{Part, ended_unexpectedly, start};
 use crate::drive::{Driven, Io, News, drive, vigil};
-use crate::model::{Drawn, Ending, Exit, Fingerprinter, Key, Signal, Work};
-use crate::plan::{Chunks, Outputs as _};
+use crate::model::text::{count, counted};
+use crate::model::{Drawn, Ending, Exit, Fingerprinter, Key, Signal, Supply, Work};
+use crate::plan::{Feed, Outputs as _};
 use crate::record::entry::LostRequest;
 use crate::record::{Found, RunInfo, Store};
 use crate::report::closing::broken;
 use crate::report::event::Event;
 use crate::report::summary::Tally;
-use crate::run::{Concurrency, Machine, Rules};
+use crate::run::{Concurrency, Machine, Rules, chunk};
 use crate::send::client::{Client, ClientOptions};
-use crate::source::Texts;
 use crate::standin;
 use crate::tripwire;
 use crate::write::Sink;
@@ -41,6 +41,8 @@ use crate::write::files::Files;
 const AUTO_CONCURRENCY: usize = 2_000;
 /// Open files that are not connections: outputs being written, the store, the terminal.
 const OTHER_FILES: usize = 64;
+/// So many rows are looked at before anybody wonders what takes so long.
+const SHORT: usize = 10_000;
 /// What is to be read before a question is waited for in such steps.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -123,13 +125,13 @@ impl Run<'_> {
         self.write_kept(store.as_mut(), &mut found, &*sink)?;
         let recovery = recover_lost(std::mem::take(&mut found.lost), &*sink);
         let history = store.history(&outputs)?;
-        let mut reading = self.prepared.reading(&scan, &sink, history, &found.kept, &recovery, self.args.force)?;
-        let draft = reading.feed.draw(usize::MAX)?;
+        let mut feed = self.prepared.feed(&scan, &sink, history, &found.kept, &recovery, self.args.force)?;
+        let draft = feed.draw(chunk(self.concurrency()), || true)?;
         if let Some(Err(panic)) = warming.map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
         }
         self.settle_lost(store.as_mut(), &recovery, sent_again(&draft.drawn.work, &recovery.unknown), &*sink)?;
-        self.prepared.warnings.extend(reading.warnings(&draft));
+        self.prepared.warnings.extend(draft.warnings(&*feed.texts()));
         if !draft.drawn.work.is_empty() || draft.refused.is_some() {
             self.prepared.warnings.extend(of_tokenizer(&self.prepared.settings.template.model));
         }
@@ -161,7 +163,7 @@ impl Run<'_> {
         self.patiently(|now| store.adopt(&draft.adopted, now))?;
         tripwire::here("command");
         // The folder is held to the end, and longer where a thread that writes there has not ended.
-        self.send(draft.drawn, reading.texts(), Arc::clone(&sink), store, &found)
+        self.send(feed, draft.drawn, Arc::clone(&sink), store, &found)
     }
 
     /// Loads the tokenizer's tables, which takes tens of milliseconds, while the store is opened: where the last prompt has no output yet, some
@@ -196,16 +198,17 @@ impl Run<'_> {
 
     fn send(
         &mut self,
-        drawn: Drawn,
-        texts: Arc<dyn Texts>,
+        feed: Feed,
+        first: Drawn,
         sink: Arc<dyn Sink>,
         mut store: Box<dyn Store>,
         found: &Found,
     ) -> Result<Exit, Failure> {
-        let supply = drawn.supply;
-        let sendable = || drawn.work.iter().filter(|work| work.doomed.is_none());
+        let supply = first.supply;
+        let sendable = || first.work.iter().filter(|work| work.doomed.is_none());
         let (to_send, input_tokens) = (sendable().count(), sendable().map(|work| work.input_tokens).sum());
-        let concurrency = self.concurrency().min(to_send.max(1));
+        let most = if supply.left { usize::MAX } else { to_send.max(1) };
+        let concurrency = self.concurrency().min(most);
         self.watcher.meter.set_price(self.prepared.price(self.clock.now().wall));
         let settings = &self.prepared.settings;
         let mut base_url = settings.base_url.clone();
@@ -225,22 +228,22 @@ impl Run<'_> {
             input_tokens,
             model: settings.template.model.clone(),
             concurrency,
+            reading: supply.left,
         });
         let now = self.clock.now();
         // What our own stand-in does says nothing of a server.
         let endpoint = (!self.args.offline).then(|| self.prepared.endpoint());
         let learned = endpoint.as_ref().map_or_else(|| Ok(Vec::new()), |endpoint| store.learned(endpoint))?;
         let recent = if learned.is_empty() { Vec::new() } else { store.recent(&now)? };
-        let mut chunks = Chunks::new(drawn);
         let io = Io {
-            draw: Box::new(move |most| chunks.draw(most)),
+            feed,
+            first,
             client: client(self.prepared, base_url, concurrency)?,
             template: Arc::new(settings.template.clone()),
             fingerprinter: Fingerprinter::new(&settings.template, self.prepared.rehearsal),
             tokenizer: Tokenizer::for_model(&settings.template.model),
             most_tokens: self.prepared.most_tokens(),
             secrets: self.prepared.secrets(),
-            texts,
             sink,
             store,
             endpoint,
@@ -266,7 +269,7 @@ impl Run<'_> {
         let server = ServerLimits::new(settings.pacing, settings.limits, learned, recent, &now);
         let machine = Machine::new(rules, estimate, server, fastrand::u64(..));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
-        let Driven { ending, machine, store, is_over } = runtime.block_on(async {
+        let Driven { ending, machine, store, is_over, at_once, supply, feed } = runtime.block_on(async {
             listen_for_signals(&self.tell).map_err(Failure::Runtime)?;
             Ok::<_, Failure>(drive(machine, io, &mut self.news, self.watcher).await?)
         })?;
@@ -280,6 +283,8 @@ impl Run<'_> {
                     .to_owned(),
             );
         }
+        let skip = at_once || matches!(ending, Ending::Source(_));
+        let supply = feed.map_or(supply, |feed| self.look_at_the_rest(feed, skip));
         let tally = machine.progress().tally.clone();
         let exit = match store {
             Some(mut store) => {
@@ -301,6 +306,29 @@ impl Run<'_> {
         // Signals are listened for up to here.
         runtime.shutdown_background();
         Ok(exit)
+    }
+
+    /// What was not drawn is looked at, so that the sum is true: what of it has its answer, and what is pending. A signal ends that.
+    fn look_at_the_rest(&mut self, mut feed: Feed, skip: bool) -> Supply {
+        if let Some(prompts) = feed.unread().filter(|prompts| *prompts > SHORT && !skip) {
+            let prompts = counted(prompts, "prompt");
+            self.watcher
+                .terminal
+                .say(&format!("looking at {prompts} more, to tell what is pending; Ctrl-C skips that"));
+        }
+        let (news, signal) = (&mut self.news, &mut self.signal);
+        if let Err(error) = feed.look_at_the_rest(|| !skip && !is_signalled(news, signal)) {
+            self.warning(error.to_string());
+        }
+        match feed.unread() {
+            Some(0) => {}
+            Some(prompts) => self.warning(format!(
+                "{} counted as pending, though some may be up to date: the input was not read to its end",
+                if prompts == 1 { "1 prompt is".to_owned() } else { format!("{} prompts are", count(prompts)) }
+            )),
+            None => self.warning("the input was not read to its end; what follows there is not counted".to_owned()),
+        }
+        feed.supply()
     }
 
     fn concurrency(&self) -> usize {

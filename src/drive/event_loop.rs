@@ -14,11 +14,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::disk::{self, Disk};
 use super::keeper::Keeper;
 use super::parts::{Gone, Part, ended_unexpectedly, first_panic};
+use super::reader::Reader;
 use super::request::{Heard, Sender, not_sent};
-use super::{Draw, Driven, News, Watch};
+use super::{Driven, News, Watch};
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
-use crate::model::{Doom, Drawn, Ending, Ordinal};
+use crate::model::{Doom, Drawn, Ending, Ordinal, Supply};
+use crate::plan::Draft;
 use crate::report::event::Event;
 use crate::run::{Action, Input, Machine};
 use crate::tripwire;
@@ -35,6 +37,8 @@ pub(super) enum Back {
     Input(Input),
     /// A prompt's request, ready to be sent, or why it cannot be.
     Ready(Ordinal, Result<serde_json::Value, Doom>),
+    /// What was read on in the input.
+    Read(Draft),
     Used(Used),
     Warning(String),
     Gone(Gone),
@@ -57,14 +61,25 @@ enum Stop {
     AtOnce(Input),
 }
 
+/// The threads that work for the loop.
+pub(super) struct Threads {
+    pub(super) keeper: Keeper,
+    pub(super) disk: Disk,
+    pub(super) reader: Reader,
+}
+
 pub(super) struct EventLoop<'a> {
     machine: Machine,
-    draw: Draw,
+    /// What was drawn before the run.
+    first: Option<Drawn>,
     /// What was drawn, and the machine does not have yet.
     drawn: Option<Drawn>,
     clock: Clock,
     keeper: Keeper,
     disk: Disk,
+    reader: Reader,
+    /// What is known of the input.
+    supply: Supply,
     sender: Sender,
     requests: JoinSet<Heard>,
     came: UnboundedReceiver<Back>,
@@ -84,9 +99,9 @@ pub(super) struct EventLoop<'a> {
 
 impl<'a> EventLoop<'a> {
     pub(super) fn new(
-        (machine, draw): (Machine, Draw),
-        keeper: Keeper,
-        disk: Disk,
+        machine: Machine,
+        first: Drawn,
+        Threads { keeper, disk, reader }: Threads,
         sender: Sender,
         came: UnboundedReceiver<Back>,
         news: &'a mut UnboundedReceiver<News>,
@@ -94,11 +109,13 @@ impl<'a> EventLoop<'a> {
     ) -> Self {
         Self {
             machine,
-            draw,
+            supply: first.supply,
+            first: Some(first),
             drawn: None,
             clock: sender.clock,
             keeper,
             disk,
+            reader,
             sender,
             requests: JoinSet::new(),
             came,
@@ -106,7 +123,8 @@ impl<'a> EventLoop<'a> {
             watch,
             interrupted: false,
             behind: false,
-            threads: disk::THREADS + 1,
+            // Those of the disk, the keeper's and the reader's.
+            threads: disk::THREADS + 2,
             unexplained: false,
             ended: None,
         }
@@ -114,8 +132,12 @@ impl<'a> EventLoop<'a> {
 
     /// Runs the machine to its end, and lets the threads end.
     pub(super) async fn run(mut self) -> Driven {
+        let mut at_once = true;
         let (ending, is_over) = match caught(self.work()).await {
-            Ok(Stop::Ended(ending)) => (ending, self.close(false, None).await),
+            Ok(Stop::Ended(ending)) => {
+                at_once = false;
+                (ending, self.close(false, None).await)
+            }
             Ok(Stop::AtOnce(input)) => {
                 let is_over = self.close(true, Some(CLOSING)).await;
                 (self.end_at_once(input), is_over)
@@ -123,8 +145,8 @@ impl<'a> EventLoop<'a> {
             // Neither the machine nor who watches can be asked for more than their counts.
             Err(_) => (Ending::Broken(ended_unexpectedly(Part::Loop)), self.close(false, Some(CLOSING)).await),
         };
-        let store = self.keeper.join();
-        Driven { ending, machine: self.machine, store, is_over }
+        let (store, feed) = (self.keeper.join(), self.reader.join());
+        Driven { ending, machine: self.machine, store, is_over, at_once, supply: self.supply, feed }
     }
 
     async fn work(&mut self) -> Stop {
@@ -185,7 +207,10 @@ impl<'a> EventLoop<'a> {
         match action {
             Action::Begin(claims) => self.keeper.begin(claims),
             Action::Finish(finished) => self.keeper.finish(finished),
-            Action::Draw(most) => self.drawn = Some((self.draw)(most)),
+            Action::Draw(most) => match self.first.take() {
+                Some(first) => self.drawn = Some(first),
+                None => self.reader.draw(most),
+            },
             // What an action names is in play.
             Action::Send(ordinal) => {
                 if let Some(work) = self.machine.work(ordinal) {
@@ -218,6 +243,7 @@ impl<'a> EventLoop<'a> {
                 }
             }
             Back::Ready(ordinal, Err(doom)) => return Next::Input(Input::Heard(ordinal, not_sent(doom), Vec::new())),
+            Back::Read(draft) => return Next::Input(Input::Drawn(self.take_stock(draft))),
             Back::Used(used) => self.watch.used(used),
             Back::Warning(message) => self.watch.event(Event::Warning { message }),
             Back::Gone(gone) => {
@@ -226,6 +252,20 @@ impl<'a> EventLoop<'a> {
             }
         }
         Next::Nothing
+    }
+
+    /// Tells what else was found when the input was read on.
+    fn take_stock(&mut self, draft: Draft) -> Drawn {
+        for message in self.reader.warnings(&draft) {
+            self.watch.event(Event::Warning { message });
+        }
+        let Draft { drawn, adopted, .. } = draft;
+        if !adopted.is_empty() {
+            self.watch.event(Event::WithoutHistory { answers: adopted.len() });
+            self.keeper.adopt(adopted);
+        }
+        self.supply = drawn.supply;
+        drawn
     }
 
     fn tick(&mut self) -> Next {
@@ -243,6 +283,7 @@ impl<'a> EventLoop<'a> {
         self.requests.abort_all();
         self.disk.close();
         self.keeper.close();
+        self.reader.close();
         let mut until = bound.map(|bound| Instant::now() + bound);
         while self.threads > 0 {
             tokio::select! {
@@ -262,8 +303,10 @@ impl<'a> EventLoop<'a> {
 
     fn gone(&mut self, gone: Gone) {
         self.threads -= 1;
-        if gone.part == Part::Keeper {
-            self.keeper.has_ended();
+        match gone.part {
+            Part::Keeper => self.keeper.has_ended(),
+            Part::Reader => self.reader.has_ended(),
+            _ => {}
         }
     }
 

@@ -12,6 +12,7 @@ use super::event_loop::Back;
 use super::parts::{Part, Unstarted, start};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;
+use crate::plan::Adopted;
 use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
 use crate::run::{Input, NotRecorded};
 use crate::tripwire;
@@ -24,6 +25,7 @@ enum Ask {
     Begin(Vec<Claim>),
     Finish(Vec<Finished>),
     Learn(Vec<LearnedLimit>),
+    Adopt(Vec<Adopted>),
     Note(DateTime<Utc>, String),
 }
 
@@ -52,6 +54,7 @@ impl Keeper {
             clock,
             notes: Vec::new(),
             learned: Vec::new(),
+            adopted: Vec::new(),
             is_failing: false,
             is_gone: false,
             face_is_wrong: None,
@@ -75,6 +78,11 @@ impl Keeper {
     /// Keeps what is known of the server's limits.
     pub(super) fn learn(&self, limits: Vec<LearnedLimit>) {
         self.ask(Ask::Learn(limits));
+    }
+
+    /// Journals answers of which it knows nothing.
+    pub(super) fn adopt(&self, adopted: Vec<Adopted>) {
+        self.ask(Ask::Adopt(adopted));
     }
 
     /// Journals an event, with others, a few times a second.
@@ -116,6 +124,8 @@ struct Keeping {
     notes: Vec<(DateTime<Utc>, String)>,
     /// Limits that wait to be kept.
     learned: Vec<LearnedLimit>,
+    /// Answers that wait to be journalled.
+    adopted: Vec<Adopted>,
     /// Whether the store failed the last time it was asked for something that counts.
     is_failing: bool,
     /// Whether it was said that the store is gone.
@@ -141,6 +151,11 @@ impl Keeping {
                     self.learn(back);
                     None
                 }
+                Ok(Ask::Adopt(adopted)) => {
+                    self.adopted.extend(adopted);
+                    self.adopt(back);
+                    None
+                }
                 Ok(Ask::Note(at, event)) => {
                     self.notes.push((at, event));
                     None
@@ -148,6 +163,7 @@ impl Keeping {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.learn(back);
+                    self.adopt(back);
                     self.write_notes(back);
                     return self.store;
                 }
@@ -171,6 +187,7 @@ impl Keeping {
             return;
         }
         self.learn(back);
+        self.adopt(back);
         self.write_notes(back);
         if let Ok(used) = self.store.used(&self.clock.now()) {
             let _ = back.send(Back::Used(used));
@@ -234,6 +251,21 @@ impl Keeping {
                 return;
             }
             let _ = back.send(Back::Warning(format!("what is known of the server's limits is not kept: {error}")));
+        }
+    }
+
+    /// Dies before it: a later run finds them again.
+    fn adopt(&mut self, back: &UnboundedSender<Back>) {
+        let adopted = std::mem::take(&mut self.adopted);
+        if adopted.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.adopt(&adopted, &self.clock.now()) {
+            if error.is_busy() {
+                self.adopted = adopted;
+                return;
+            }
+            let _ = back.send(Back::Warning(format!("answers without a history are not journalled: {error}")));
         }
     }
 

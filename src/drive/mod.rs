@@ -7,6 +7,7 @@ mod disk;
 mod event_loop;
 mod keeper;
 pub mod parts;
+mod reader;
 mod request;
 
 use std::sync::Arc;
@@ -16,27 +17,26 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::admit::ledger::Used;
 use crate::clock::Clock;
 use crate::count::Tokenizer;
-use crate::model::{Drawn, Ending, Fingerprinter, RequestTemplate, Secret, Signal};
+use crate::model::{Drawn, Ending, Fingerprinter, RequestTemplate, Secret, Signal, Supply};
+use crate::plan::Feed;
 use crate::record::{Endpoint, Store};
 use crate::report::event::Event;
 use crate::report::summary::Progress;
 use crate::run::Machine;
 use crate::send::client::Client;
-use crate::source::Texts;
 use crate::write::Sink;
 use disk::Disk;
-use event_loop::EventLoop;
+use event_loop::{EventLoop, Threads};
 use keeper::Keeper;
 use parts::{Gone, Part, Unstarted, Vigil};
+use reader::Reader;
 use request::Sender;
-
-/// Gives the next work, at most so much.
-pub type Draw = Box<dyn FnMut(usize) -> Drawn + Send>;
-
 /// What a run works with.
 pub struct Io {
-    /// Gives the work.
-    pub draw: Draw,
+    /// The input, to be read on.
+    pub feed: Feed,
+    /// What was drawn from it before.
+    pub first: Drawn,
     /// Sends the requests.
     pub client: Client,
     /// What every request has.
@@ -49,8 +49,6 @@ pub struct Io {
     pub most_tokens: u64,
     /// Masked in every message, should a server echo one.
     pub secrets: Arc<[Secret]>,
-    /// The prompts' texts, read again at the moment they are sent.
-    pub texts: Arc<dyn Texts>,
     /// Takes the answers.
     pub sink: Arc<dyn Sink>,
     /// Ledger and journal.
@@ -71,6 +69,12 @@ pub struct Driven {
     pub store: Option<Box<dyn Store>>,
     /// Whether all threads have ended. One that has not may still write an output.
     pub is_over: bool,
+    /// Whether nothing was waited for.
+    pub at_once: bool,
+    /// What was known of the input when the last of its work was drawn.
+    pub supply: Supply,
+    /// The input, as far as it was read; `None` where its thread died, or has not ended.
+    pub feed: Option<Feed>,
 }
 
 /// What is heard of outside of the loop.
@@ -115,13 +119,14 @@ pub async fn drive(
     news: &mut UnboundedReceiver<News>,
     watch: &mut dyn Watch,
 ) -> Result<Driven, Unstarted> {
-    let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, texts, sink, .. } = io;
-    let Io { draw, store, endpoint, clock, .. } = io;
+    let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, sink, .. } = io;
+    let Io { feed, first, store, endpoint, clock, .. } = io;
     let (back, came) = unbounded_channel();
     let keeper = Keeper::start(store, Arc::clone(&sink), endpoint, clock, back.clone())?;
-    let disk = Disk::start(texts, sink, Arc::clone(&template), fingerprinter, &back)?;
+    let disk = Disk::start(feed.texts(), sink, Arc::clone(&template), fingerprinter, &back)?;
+    let reader = Reader::start(feed, back.clone())?;
     // It is heard of when the last thread has ended.
     drop(back);
     let sender = Sender { client, template, tokenizer, most_tokens, secrets, clock };
-    Ok(EventLoop::new((machine, draw), keeper, disk, sender, came, news, watch).run().await)
+    Ok(EventLoop::new(machine, first, Threads { keeper, disk, reader }, sender, came, news, watch).run().await)
 }

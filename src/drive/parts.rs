@@ -16,6 +16,8 @@ pub enum Part {
     Keeper,
     /// A thread that reads prompts and writes outputs.
     Disk,
+    /// The thread that reads the input on.
+    Reader,
     /// A task that sends a request.
     Request,
     /// A task that listens for signals.
@@ -40,6 +42,7 @@ impl fmt::Display for Part {
             Self::Loop => "the event loop",
             Self::Keeper => "the thread that keeps the state file",
             Self::Disk => "a thread that reads prompts and writes outputs",
+            Self::Reader => "the thread that reads the input on",
             Self::Request => "a task that sends a request",
             Self::Signals => "the task that listens for signals",
             Self::Standin => "the built-in stand-in",

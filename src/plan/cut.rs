@@ -42,8 +42,17 @@ impl Cut {
         self.waiting.push(piece);
     }
 
+    /// Nothing more comes. Where all is one portion, that is none.
+    pub(super) fn end(&mut self, work: &mut Vec<Piece>, portions: &mut Vec<Portion>) {
+        let is_only = self.told == 0;
+        self.close(work, portions);
+        if is_only {
+            portions.clear();
+        }
+    }
+
     /// Nothing more goes into the open portion.
-    pub(super) fn close(&mut self, work: &mut Vec<Piece>, portions: &mut Vec<Portion>) {
+    fn close(&mut self, work: &mut Vec<Piece>, portions: &mut Vec<Portion>) {
         work.append(&mut self.waiting);
         // What fails without being sent makes no portion.
         if self.open.prompts > 0 {

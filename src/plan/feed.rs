@@ -3,13 +3,16 @@
 //! What it holds does not grow with the input: a chunk of rows, the portion that is being filled, and 16 bytes of each prompt that is done. Where a
 //! batch limit is set and nothing is split, the whole input is read before anything is sent; it holds what is within the limit then.
 
+use std::sync::Arc;
+
 use super::cut::{Cut, Piece};
 use super::history::HistoryError;
 use super::rules::{OverBatch, PlanRules};
 use super::standing::Why;
 use super::survey::{Seen, Survey};
 use crate::model::{Drawn, Fingerprint, Key, Ordinal, Portion, Spot, Supply, Work};
-use crate::source::{Row, Source, SourceError};
+use crate::source::scan::without_text;
+use crate::source::{Row, Source, SourceError, Texts};
 
 /// How many rows are looked at in one go.
 const ROWS: usize = 1_024;
@@ -52,6 +55,23 @@ pub struct Draft {
     pub refused: Option<OverBatch>,
 }
 
+impl Draft {
+    /// What a person should know of it.
+    #[must_use]
+    pub fn warnings(&self, texts: &dyn Texts) -> Vec<String> {
+        let names: Vec<_> = self.blank.iter().map(|spot| texts.name(*spot)).collect();
+        let protected = match self.protected {
+            0 => None,
+            1 => Some("1 answer is".to_owned()),
+            more => Some(format!("{more} answers are")),
+        };
+        let protected = protected.map(|answers| {
+            format!("{answers} not the stand-in's and may have been paid for; --offline leaves them alone")
+        });
+        without_text(&names).into_iter().chain(protected).collect()
+    }
+}
+
 /// An input cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -82,18 +102,19 @@ impl Feed {
         Self { source, survey, rules, rows: ROWS, cut, next, prompts, up_to_date, input_tokens, is_read }
     }
 
-    /// Reads on until there are `most` pieces of work or more, or to the end; to the end where a limit holds for the whole input.
-    pub fn draw(&mut self, most: usize) -> Result<Draft, FeedError> {
+    /// Reads on until there are `most` pieces of work or more, or to the end; to the end where a limit holds for the whole input. It stops earlier
+    /// where it does not go on, which it asks from time to time.
+    pub fn draw(&mut self, most: usize, mut goes_on: impl FnMut() -> bool) -> Result<Draft, FeedError> {
         let whole = self.rules.total_limit();
         let mut found = Found::default();
-        while !self.is_read && (whole.is_some() || found.work.len() < most) {
+        while !self.is_read && (whole.is_some() || found.work.len() < most) && goes_on() {
             let rows = self.read()?;
             let seen = self.survey.look(&rows, true)?;
             for (row, seen) in rows.into_iter().zip(seen) {
                 self.take(row, seen, &mut found);
             }
             if self.is_read {
-                self.cut.close(&mut found.work, &mut found.portions);
+                self.cut.end(&mut found.work, &mut found.portions);
             }
             if whole.is_some_and(|limit| self.input_tokens > limit) {
                 // The sum is all that is still of interest.
@@ -107,8 +128,8 @@ impl Feed {
         Ok(Draft { drawn: Drawn { work, portions, supply: self.supply() }, whys, adopted, protected, blank, refused })
     }
 
-    /// Looks at what has not been drawn, for as long as `goes_on`: what is known then. Nothing is counted, and none of it can be drawn any more.
-    pub fn look_at_the_rest(&mut self, goes_on: impl Fn() -> bool) -> Result<Supply, FeedError> {
+    /// Looks at what has not been drawn, for as long as it `goes_on`: what is known then. Nothing is counted, and none of it can be drawn any more.
+    pub fn look_at_the_rest(&mut self, mut goes_on: impl FnMut() -> bool) -> Result<Supply, FeedError> {
         while !self.is_read && goes_on() {
             let rows = self.read()?;
             for seen in self.survey.look(&rows, false)? {
@@ -127,6 +148,18 @@ impl Feed {
             None => Some(self.cut.portions()),
         };
         Supply { prompts: self.prompts + left, up_to_date: self.up_to_date, portions, left: !self.is_read }
+    }
+
+    /// How many rows are not read, where that is known.
+    #[must_use]
+    pub fn unread(&self) -> Option<usize> {
+        if self.is_read { Some(0) } else { self.source.len_hint() }
+    }
+
+    /// What reads a row again.
+    #[must_use]
+    pub fn texts(&self) -> Arc<dyn Texts> {
+        self.source.texts()
     }
 
     /// How many pieces of work it holds.

@@ -127,7 +127,7 @@ fn feed(rows: &Rows, rules: PlanRules) -> Feed {
 }
 
 fn draw(feed: &mut Feed, most: usize) -> Draft {
-    feed.draw(most).expect("it can be read")
+    feed.draw(most, || true).expect("it can be read")
 }
 
 /// All that is drawn, so many at a time.
@@ -180,9 +180,10 @@ fn what_never_fits_is_doomed_and_not_counted() {
     assert_eq!((portions, supply.portions), (vec![], Some(1)));
     rules.context_window = None;
     rules.split = true;
-    let (work, _, portions, _, _) = drain(feed(&rows, rules), 1);
+    let (work, _, portions, _, supply) = drain(feed(&rows, rules), 1);
     assert!(work[1].doomed.as_ref().is_some_and(|doom| doom.message.contains("tokens_per_batch")));
-    assert_eq!(portions, [Portion { number: 0, prompts: 1, input_tokens: fits }]);
+    // One that is alone is none.
+    assert_eq!((portions, supply.portions), (vec![], Some(1)));
 }
 
 #[test]
@@ -355,7 +356,7 @@ proptest! {
         // Portions are consecutive, within the limit, as full as they can be, and add up.
         let sendable = || work.iter().filter(|work| work.doomed.is_none());
         prop_assert!(sendable().is_sorted_by_key(|work| work.portion));
-        if split {
+        if split && supply.portions.is_some_and(|portions| portions > 1) {
             prop_assert_eq!(supply.portions, u32::try_from(portions.len()).ok());
             for (portion, number) in portions.iter().zip(0..) {
                 let of = sendable().filter(|work| work.portion == number);
@@ -367,6 +368,8 @@ proptest! {
             prop_assert_eq!(sendable().count(), portions.iter().map(|portion| portion.prompts).sum::<usize>());
         } else {
             prop_assert!(portions.is_empty() && work.iter().all(|work| work.portion == 0));
+            prop_assert_eq!(supply.portions, Some(u32::from(sendable().count() > 0)));
+            prop_assert!(!split || sendable().map(|work| work.input_tokens).sum::<u64>() <= limit);
         }
     }
 }

@@ -4,7 +4,6 @@
 //! whether one is sent, `cut` makes the portions of `--split`. It is given the source, and what it asks of outputs and journal is said here:
 //! [`Outputs`] and [`History`] are carried out by the stages after this one.
 
-mod chunks;
 mod cut;
 mod feed;
 #[cfg(test)]
@@ -16,7 +15,6 @@ mod rules;
 pub mod standing;
 mod survey;
 
-pub use chunks::Chunks;
 pub use feed::{Adopted, Draft, Feed, FeedError};
 pub use history::{DoneSet, History, HistoryError, NoHistory};
 pub use outputs::Outputs;

@@ -27,6 +27,8 @@ pub enum Event {
         model: String,
         /// The most requests in flight.
         concurrency: usize,
+        /// Whether the input is still being read: then the numbers are those that are known so far.
+        reading: bool,
     },
     /// An earlier run was killed while requests were in flight.
     Recovered {

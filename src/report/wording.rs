@@ -32,12 +32,13 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[must_use]
 pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Verbosity, String)> {
     Some(match event {
-        Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency } => {
+        Event::Started { prompts, up_to_date, to_send, input_tokens, model, concurrency, reading } => {
             let (prompts, tokens) = (counted(*prompts, "prompt"), count(*input_tokens));
             let (up_to_date, number) = (count(*up_to_date as u64), count(*to_send as u64));
             let how = format!(" ({tokens} input tokens, {model}, at most {concurrency} at a time)");
             let how = if *to_send == 0 { "" } else { &how };
-            (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {number} to send{how}"))
+            let so_far = if *reading { ", and reading on" } else { "" };
+            (Verbosity::Normal, format!("{prompts}: {up_to_date} up to date, {number} to send{how}{so_far}"))
         }
         Event::Recovered { requests, answered, sent_again, most_tokens, most_cost_usd } => {
             let lost = recovered([*requests, *answered, *sent_again], *most_tokens, *most_cost_usd);

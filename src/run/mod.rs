@@ -26,4 +26,5 @@ pub use action::Action;
 pub use input::{Input, NotRecorded, Unwritten, answer_is_kept};
 pub use machine::Machine;
 pub use pace::OutputEstimate;
+pub use queue::chunk;
 pub use rules::{Concurrency, Rules};

@@ -13,6 +13,12 @@ use crate::model::{Doom, Drawn, Ordinal, Portion, Supply, Work};
 /// So much is drawn at a time at the least: reading a few prompts takes as long as reading one.
 const CHUNK: usize = 1_024;
 
+/// How much is drawn at a time by a run that has at most so many requests in flight.
+#[must_use]
+pub fn chunk(in_flight: usize) -> usize {
+    in_flight.saturating_mul(2).max(CHUNK)
+}
+
 /// Work that waits.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -37,7 +43,7 @@ impl Queue {
     /// An empty queue of a run that has at most so many requests in flight.
     pub(super) fn new(in_flight: usize) -> Self {
         Self {
-            chunk: in_flight.saturating_mul(2).max(CHUNK),
+            chunk: chunk(in_flight),
             ready: BTreeMap::new(),
             delayed: BTreeMap::new(),
             doomed: VecDeque::new(),

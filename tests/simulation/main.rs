@@ -13,6 +13,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "what holds of a simulated world is many yes or no")]
 
 mod attempts;
+mod chunks;
 mod laws;
 mod limiter;
 mod server;

@@ -17,7 +17,6 @@ use promptmill::model::{
     Before, Cause, Class, Content, ContentId, Doom, Drawn, Ending, Fingerprint, Key, Ordinal, Place, Portion, Signal,
     Spot, Status, Supply, Usage, Work,
 };
-use promptmill::plan::Chunks;
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, Journal as _, RunInfo, Settlement};
 use promptmill::report::event::Event;
@@ -25,6 +24,7 @@ use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{Action, Input, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
 use promptmill::send::classify::{Kind, Verdict};
 
+use super::chunks::Chunks;
 use super::laws::{Laws, Waiting, number};
 use super::server::{Judgement, Server};
 use super::setting::{Case, Prompt, Setting, ZONES};

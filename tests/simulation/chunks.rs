@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::vec;
 
-use crate::model::{Drawn, Portion, Supply, Work};
+use promptmill::model::{Drawn, Portion, Supply, Work};
 
 /// What was drawn, and is not handed out.
 #[derive(Debug)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     work: vec::IntoIter<Work>,
     /// The portions that have not begun.
     portions: VecDeque<Portion>,
@@ -16,14 +16,13 @@ pub struct Chunks {
 
 impl Chunks {
     /// All that is left of an input.
-    #[must_use]
-    pub fn new(drawn: Drawn) -> Self {
+    pub(crate) fn new(drawn: Drawn) -> Self {
         let Drawn { work, portions, supply } = drawn;
         Self { work: work.into_iter(), portions: portions.into(), supply }
     }
 
     /// The next `most`, with the portions that begin in it.
-    pub fn draw(&mut self, most: usize) -> Drawn {
+    pub(crate) fn draw(&mut self, most: usize) -> Drawn {
         let work: Vec<Work> = self.work.by_ref().take(most).collect();
         let last = work.iter().rev().find(|work| work.doomed.is_none()).map(|work| work.portion);
         let mut portions = Vec::new();
@@ -35,10 +34,9 @@ impl Chunks {
     }
 }
 
-#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Class, Doom, Fingerprint, Key, Ordinal, Place, Spot};
+    use promptmill::model::{Class, Doom, Fingerprint, Key, Ordinal, Place, Spot};
 
     fn work(ordinal: u32, portion: u32, doomed: bool) -> Work {
         let doom = || Box::new(Doom { class: Class::NotText, message: String::new() });
