@@ -91,7 +91,10 @@ fn a_writer_that_panics_still_says_so() {
         let [done, _, _, pending] = ended.counts();
         assert!(ended.code == Some(1) && pending > 0, "{part}: {ended:#?}");
         ended.says(&[part, " ended unexpectedly (src/report/", "this is a bug, please report it", "not written"]);
-        workspace.run_against(&server, &[]).assert_ended(0, [PROMPTS - done, done, 0, 0]);
+        let next = workspace.run_against(&server, &[]);
+        let [more, kept, ..] = next.counts();
+        // What was written and not recorded is found.
+        assert!(next.code == Some(0) && more + kept == PROMPTS && kept >= done, "{part}: {ended:#?}\n{next:#?}");
         assert!(server.log().len() as u64 <= PROMPTS + IN_FLIGHT, "{part}");
     }
 }
