@@ -185,3 +185,153 @@ impl Queue {
         self.ready.is_empty() && self.is_dry() && !self.supply.left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::tests::{all, doomed, work};
+
+    fn queue(work: Vec<Work>) -> Queue {
+        let mut queue = Queue::new(1);
+        queue.drawn(all(work));
+        queue
+    }
+
+    fn ready(queue: &Queue) -> Vec<u32> {
+        queue.ready().map(|work| work.ordinal.0).collect()
+    }
+
+    #[test]
+    fn the_smaller_ordinal_goes_first_and_what_is_tried_again_before_what_is_new() {
+        let mut queue = queue((0..5).map(|ordinal| work(ordinal, 1)).collect());
+        let (zero, one) = (queue.take(Ordinal(0)).expect("it is ready"), queue.take(Ordinal(1)).expect("it is ready"));
+        assert!(queue.take(Ordinal(0)).is_none());
+        queue.again(zero, Mono(20));
+        queue.again(one, Mono(10));
+        assert_eq!((ready(&queue), queue.next_delayed()), (vec![2, 3, 4], Some(Mono(10))));
+        assert!(!queue.wake(Mono(9)));
+        assert!(queue.wake(Mono(10)));
+        assert_eq!((ready(&queue), queue.next_delayed()), (vec![1, 2, 3, 4], Some(Mono(20))));
+        assert!(queue.wake(Mono(30)) && !queue.wake(Mono(30)));
+        assert_eq!((ready(&queue), queue.next_delayed()), (vec![0, 1, 2, 3, 4], None));
+        let two = queue.take(Ordinal(2)).expect("it is ready");
+        assert_eq!(ready(&queue), [0, 1, 3, 4]);
+        queue.put_back(two);
+        assert_eq!(ready(&queue), [0, 1, 2, 3, 4]);
+    }
+
+    fn portion(number: u32, prompts: usize) -> Portion {
+        Portion { number, prompts, input_tokens: 7 }
+    }
+
+    #[test]
+    fn a_portion_begins_when_the_one_before_it_has_ended_and_is_told_once() {
+        let piece = |ordinal, portion| Work { portion, ..work(ordinal, 1) };
+        let mut queue = Queue::new(1);
+        assert_eq!(queue.begin_portion(), None);
+        // Of the first portion one prompt is still to be drawn; the second has none that can be sent.
+        let supply = |left| Supply { prompts: 5, up_to_date: 0, portions: None, left };
+        let first = Drawn { work: vec![piece(0, 0)], portions: vec![portion(0, 2)], supply: supply(true) };
+        let rest = vec![doomed(1), piece(2, 0), piece(3, 2), piece(4, 2)];
+        let rest = Drawn { work: rest, portions: vec![portion(1, 0), portion(2, 2)], supply: supply(false) };
+        queue.drawn(first);
+        assert_eq!((queue.begin_portion(), queue.begin_portion()), (Some(portion(0, 2)), None));
+        let zero = queue.take(Ordinal(0)).expect("it is ready");
+        queue.ended(&zero);
+        assert_eq!((queue.begin_portion(), ready(&queue)), (None, vec![]));
+        queue.drawn(rest);
+        // What is doomed is no part of it.
+        let (none, _) = queue.take_doomed().expect("it is doomed");
+        queue.ended(&none);
+        assert_eq!((queue.begin_portion(), ready(&queue)), (None, vec![2]));
+        let two = queue.take(Ordinal(2)).expect("it is ready");
+        // It is sent, and tried again.
+        queue.again(two, Mono(1));
+        assert_eq!((queue.begin_portion(), ready(&queue)), (None, vec![]));
+        queue.wake(Mono(1));
+        let two = queue.take(Ordinal(2)).expect("it is ready");
+        queue.ended(&two);
+        assert_eq!((queue.begin_portion(), ready(&queue)), (Some(portion(2, 2)), vec![3, 4]));
+        assert_eq!((queue.begin_portion(), queue.open()), (None, 2));
+    }
+
+    #[test]
+    fn what_the_store_refuses_for_good_ends_its_portion_only_when_it_has_failed() {
+        let mut queue = Queue::new(1);
+        let supply = Supply { prompts: 2, up_to_date: 0, portions: Some(2), left: false };
+        let work = vec![work(0, 1), Work { portion: 1, ..work(1, 1) }];
+        queue.drawn(Drawn { work, portions: vec![portion(0, 1), portion(1, 1)], supply });
+        queue.begin_portion();
+        let zero = queue.take(Ordinal(0)).expect("it is ready");
+        queue.doom(zero, Doom { class: crate::model::Class::TooLarge, message: String::new() });
+        assert_eq!((queue.begin_portion(), ready(&queue)), (None, vec![]));
+        let (zero, doom) = queue.take_doomed().expect("it is doomed");
+        assert_eq!((zero.ordinal, doom.class), (Ordinal(0), crate::model::Class::TooLarge));
+        queue.ended(&zero);
+        assert_eq!((queue.begin_portion(), ready(&queue)), (Some(portion(1, 1)), vec![1]));
+    }
+
+    /// The next `count` pieces, of which more are `left`.
+    fn chunk(from: &mut u32, count: usize, left: bool, make: fn(u32) -> Work) -> Drawn {
+        let to = *from + u32::try_from(count).expect("few");
+        let work = (*from..to).map(make).collect();
+        *from = to;
+        Drawn { work, portions: Vec::new(), supply: Supply { prompts: 1_000_000, up_to_date: 0, portions: None, left } }
+    }
+
+    #[test]
+    fn one_chunk_is_asked_for_at_a_time_and_the_next_when_half_of_one_is_left() {
+        for (in_flight, chunk_size) in [(1, 1_024), (512, 1_024), (2_000, 4_000)] {
+            let (mut queue, mut from) = (Queue::new(in_flight), 0);
+            let make: fn(u32) -> Work = |ordinal| work(ordinal, 1);
+            assert_eq!((queue.draw(), queue.draw(), queue.is_drawing()), (Some(chunk_size), None, true));
+            queue.drawn(chunk(&mut from, chunk_size, true, make));
+            assert_eq!((queue.draw(), queue.is_drawing()), (None, false));
+            for ordinal in 0..u32::try_from(chunk_size / 2).expect("few") {
+                assert_eq!(queue.draw(), None, "{ordinal} of {chunk_size} are taken");
+                queue.take(Ordinal(ordinal));
+            }
+            queue.take(Ordinal(u32::try_from(chunk_size / 2).expect("few")));
+            assert_eq!(queue.draw(), Some(chunk_size));
+            // A short chunk is no end.
+            queue.drawn(chunk(&mut from, 0, true, make));
+            assert_eq!(queue.draw(), Some(chunk_size));
+            queue.drawn(chunk(&mut from, 0, false, make));
+            assert_eq!((queue.draw(), queue.is_drawing()), (None, false));
+        }
+    }
+
+    #[test]
+    fn what_is_doomed_is_held_in_no_greater_number() {
+        let (mut queue, mut from) = (Queue::new(1), 0);
+        while queue.draw().is_some() {
+            assert!(from < 4_000, "{from} are drawn");
+            queue.drawn(chunk(&mut from, 600, true, doomed));
+        }
+        assert!(!queue.is_dry() && queue.take_doomed().is_some());
+    }
+
+    #[test]
+    fn it_is_empty_when_nothing_waits_and_nothing_is_left() {
+        let mut queue = Queue::new(1);
+        assert!(queue.is_dry() && !queue.is_empty());
+        queue.draw();
+        assert!(!queue.is_dry());
+        queue.drawn(all(vec![work(0, 1), doomed(1)]));
+        assert!(!queue.is_dry());
+        let zero = queue.take(Ordinal(0)).expect("it is ready");
+        assert!(!queue.is_dry());
+        let (one, _) = queue.take_doomed().expect("it is doomed");
+        assert!(queue.is_empty());
+        assert_eq!((queue.to_do(), queue.open()), (2, 2));
+        queue.ended(&one);
+        queue.again(zero, Mono(1));
+        assert!(!queue.is_dry() && !queue.is_empty());
+        assert_eq!(queue.open(), 1);
+        // An input that cannot be read on has no more.
+        let mut queue = Queue::new(1);
+        queue.draw();
+        queue.undrawn();
+        assert!(queue.is_empty() && queue.draw().is_none());
+    }
+}

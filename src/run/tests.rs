@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use super::{Action, Concurrency, Input, Machine, OutputEstimate, Rules};
 use crate::admit::ledger::Ledger;
-use crate::admit::server::{Pacing, ServerLimits};
+use crate::admit::server::{Charge, Pacing, ServerLimits, Ticket};
 use crate::clock::{Day, Mono, Now};
 use crate::model::{
     Class, ContentId, Doom, Drawn, Ending, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Ordinal, Place,
     Portion, Signal, Spot, Supply, Usage, Work,
 };
-use crate::record::Admissions as _;
 use crate::record::memory::MemoryStore;
+use crate::record::{Admissions as _, Claim, Reservation};
 use crate::report::event::{Event, WaitFor};
 use crate::send::answer::Answer;
 use crate::send::classify::{Billed, Failure, Kind, Verdict};
@@ -70,6 +70,22 @@ pub(super) fn rules() -> Rules {
 
 fn no_limits() -> Limits {
     Limits { tokens_per_minute: None, requests_per_minute: None, tokens_per_day: None, ..Limits::default() }
+}
+
+/// What a store gives for a request of so many tokens.
+pub(super) fn reservation(tokens: u64) -> Reservation {
+    let Work { key, fingerprint, place, .. } = work(0, 0);
+    let before = place.before;
+    let claim = Claim { key, fingerprint, attempt: 1, input_tokens: 0, tokens, least: tokens, before };
+    let begun = MemoryStore::new(Ledger::new(no_limits())).begin(&[claim], &|| at(Mono(0)));
+    begun.expect("a store in memory").admitted.remove(0)
+}
+
+/// The request of something that left at this moment.
+pub(super) fn ticket(sent: u64) -> Ticket {
+    let limits = no_limits();
+    let mut server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(Mono(0)));
+    server.take(Charge::request(10, Some(1)), Mono(sent))
 }
 
 pub(super) fn answer(input_tokens: u64, output_tokens: u64) -> Verdict {

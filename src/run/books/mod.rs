@@ -1,13 +1,16 @@
 //! What came of it: the work in play, from the moment its request leaves until its end is journalled, and the counts of the run.
 //!
-//! `trials` counts each prompt's attempts and holds the failures that may turn out to be the server's; `shelf` holds what has ended until the store has
-//! it. An answer that cannot be written is kept by the store, and the run ends, unless it is this one's place alone that is taken: then the prompt
+//! `in_play` says what is at the server and on its way to the disk; `trials` counts each prompt's attempts, and holds the failures that may turn out
+//! to be the server's; `shelf` holds what has ended until the store has it. An answer that cannot be written is kept by the store, and the run ends, unless it is this one's place alone that is taken: then the prompt
 //! fails.
 
+mod in_play;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod trials;
 
-use std::collections::HashMap;
+pub(super) use in_play::Sent;
 
 use super::action::Stop;
 use super::input::{NotRecorded, Unwritten, answer_is_kept};
@@ -16,13 +19,14 @@ use super::rules::Rules;
 use crate::admit::ledger::Amount;
 use crate::admit::server::Ticket;
 use crate::clock::{Mono, Now};
-use crate::model::{Class, Content, ContentId, Doom, Ending, FinishReason, Key, Ordinal, Usage, Work};
+use crate::model::{Class, Content, ContentId, Doom, Ending, Key, Ordinal, Usage, Work};
 use crate::record::{Ended, Finished, Reservation, Settlement};
 use crate::report::event::Event;
 use crate::report::summary::Tally;
 use crate::send::answer::Answer;
 use crate::send::backoff::backoff;
 use crate::send::classify::{Billed, Failure, Kind};
+use in_play::{Answered, Failed, InPlay, Output};
 use shelf::{Due, End, Fails, Rewrite, Shelf};
 use trials::{LastFailure, Trials};
 
@@ -50,68 +54,17 @@ pub(super) enum Note {
 pub(super) struct Books {
     /// How often a prompt is tried.
     attempts: u32,
-    /// Work whose request is at the server, or whose output is on its way to the disk.
-    active: HashMap<Ordinal, Active>,
-    /// Those of them that fail without being sent.
-    doomed: usize,
+    play: InPlay,
     trials: Trials,
     shelf: Shelf,
     tally: Tally,
-}
-
-#[derive(Debug)]
-struct Active {
-    work: Work,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Sending(Reservation, Ticket),
-    Writing {
-        settled: Option<Settlement>,
-        output: Output,
-        /// It counts among the outputs that could not be written.
-        again: bool,
-    },
-}
-
-/// An output on its way to the disk.
-#[derive(Debug)]
-enum Output {
-    Answer {
-        usage: Usage,
-        finish: FinishReason,
-    },
-    /// `is_doom` where it was not sent.
-    Failure {
-        failure: Failed,
-        is_doom: bool,
-    },
-}
-
-/// Why a prompt has failed, and what it cost.
-#[derive(Debug)]
-struct Failed {
-    class: Class,
-    message: String,
-    usage: Usage,
-}
-
-/// A request that was heard of.
-#[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) work: Work,
-    pub(super) reservation: Reservation,
-    pub(super) ticket: Ticket,
 }
 
 impl Books {
     pub(super) fn new(rules: &Rules) -> Self {
         Self {
             attempts: rules.attempts,
-            active: HashMap::new(),
-            doomed: 0,
+            play: InPlay::default(),
             trials: Trials::default(),
             shelf: Shelf::new(rules.give_up_after),
             tally: Tally::default(),
@@ -125,22 +78,22 @@ impl Books {
 
     /// Requests at the server, and answers on their way to the disk.
     pub(super) fn in_flight(&self) -> usize {
-        self.active.len() - self.doomed
+        self.play.in_flight()
     }
 
     /// Prompts on their way to the disk that fail without being sent.
     pub(super) fn doomed(&self) -> usize {
-        self.doomed
+        self.play.doomed()
     }
 
     /// Work whose request is at the server, or whose output is on its way to the disk.
     pub(super) fn work(&self, ordinal: Ordinal) -> Option<&Work> {
-        self.active.get(&ordinal).map(|active| &active.work)
+        self.play.work(ordinal)
     }
 
     /// Whether nothing is under way: neither at the server, nor on its way to the disk, nor to the store.
     pub(super) fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.shelf.is_empty()
+        self.play.is_empty() && self.shelf.is_empty()
     }
 
     /// Whether any failure waits for what is heard of the server next.
@@ -155,9 +108,8 @@ impl Books {
 
     /// Whether nothing is to be begun because of what is not kept.
     pub(super) fn hold_back(&self) -> bool {
-        let is_written = |active: &Active| matches!(active.stage, Stage::Writing { .. });
         // What is written once more in a trial is not kept yet.
-        self.shelf.holds_back() || (self.shelf.store_fails() && self.active.values().any(is_written))
+        self.shelf.holds_back() || (self.shelf.store_fails() && self.play.writes())
     }
 
     /// When the store is tried again, where it fails.
@@ -179,7 +131,7 @@ impl Books {
     pub(super) fn sent(&mut self, work: Work, reservation: Reservation, ticket: Ticket) {
         self.trials.begin(work.ordinal);
         self.tally.requests += 1;
-        self.active.insert(work.ordinal, Active { work, stage: Stage::Sending(reservation, ticket) });
+        self.play.send(Sent { work, ticket, reservation });
     }
 
     /// A request was admitted, and does not leave after all.
@@ -190,20 +142,13 @@ impl Books {
 
     /// Work that cannot be sent fails.
     pub(super) fn fail_unsent(&mut self, work: Work, doom: Doom) -> Note {
-        self.doomed += 1;
         let Doom { class, message } = doom;
-        self.write_failure(work, None, Failed { class, message, usage: Usage::default() }, true)
+        self.write_failure(work, None, Failed { class, message, usage: Usage::default(), is_doomed: true })
     }
 
     /// Something came back for a request; `None` where it is not under way.
     pub(super) fn take_sent(&mut self, ordinal: Ordinal) -> Option<Sent> {
-        match self.active.remove(&ordinal)? {
-            Active { work, stage: Stage::Sending(reservation, ticket) } => Some(Sent { work, reservation, ticket }),
-            writing @ Active { stage: Stage::Writing { .. }, .. } => {
-                self.active.insert(ordinal, writing);
-                None
-            }
-        }
+        self.play.take_sent(ordinal)
     }
 
     /// A prompt has its answer. Returns what it used as well.
@@ -220,7 +165,8 @@ impl Books {
         let usage =
             usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
         let settled = Some(Settlement { reservation, used: Amount::request(usage.total()), heard: now });
-        notes.push(self.write(work, settled, Output::Answer { usage, finish }, false, Content::Answer(text)));
+        let result = Ok(Answered { usage, finish });
+        notes.push(self.write(Output { work, settled, result, again: false }, Content::Answer(text)));
         (usage, notes)
     }
 
@@ -248,7 +194,7 @@ impl Books {
         let usage = usage.unwrap_or_default();
         match means {
             Means::Own => {
-                vec![self.write_failure(work, Some(settled), Failed { class, message, usage }, false)]
+                vec![self.write_failure(work, Some(settled), Failed { class, message, usage, is_doomed: false })]
             }
             Means::Stops => {
                 self.again(work, settled, Some(class), now);
@@ -307,49 +253,48 @@ impl Books {
         let last = self.trials.take_final(sent);
         last.into_iter()
             .map(|LastFailure { work, class, message, usage, .. }| {
-                self.write_failure(work, None, Failed { class, message, usage }, false)
+                self.write_failure(work, None, Failed { class, message, usage, is_doomed: false })
             })
             .collect()
     }
 
     /// An output is written, or cannot be.
     pub(super) fn written(&mut self, ordinal: Ordinal, content: Content, result: Result<ContentId, Unwritten>) {
-        let Some(Active { work, stage }) = self.active.remove(&ordinal) else { return };
-        let Stage::Writing { settled, output, again } = stage else { return };
+        let Some(Output { work, settled, result: ended, again }) = self.play.take_output(ordinal) else { return };
         match (result.as_ref().is_err_and(|unwritten| !unwritten.alone), again) {
             (false, true) => self.shelf.is_settled(),
             (true, false) => self.shelf.is_unwritten(),
             _ => {}
         }
-        match (output, content, result) {
-            (Output::Answer { usage, finish }, Content::Answer(text), Ok(output)) => {
+        match (ended, content, result) {
+            (Ok(Answered { usage, finish }), Content::Answer(text), Ok(output)) => {
                 let ended = finished(&work, settled, Ended::Done { usage, finish, output });
                 self.shelf.put(ended, End::Done { work, usage, finish, text });
             }
-            (Output::Answer { usage, finish }, Content::Answer(text), Err(why)) => {
+            (Ok(Answered { usage, finish }), Content::Answer(text), Err(why)) => {
                 let ended = finished(&work, settled, Ended::Unwritten { usage, finish, text });
                 self.shelf.put(ended, End::Kept { work, usage, why });
             }
             // The journal says what the output cannot.
-            (Output::Failure { failure: Failed { class, message, usage }, is_doom }, _, result) => {
-                self.doomed -= usize::from(is_doom);
+            (Err(Failed { class, message, usage, .. }), _, result) => {
                 let ended = finished(&work, settled, Ended::Failed { class, message: message.clone(), usage });
                 self.shelf.put(ended, End::Failed { work, usage, class, message, unwritten: result.err() });
             }
             // What comes back is what was given out.
-            (Output::Answer { .. }, Content::Error { .. }, _) => {}
+            (Ok(_), Content::Error { .. }, _) => {}
         }
     }
 
     /// What has ended goes to the store, if it is there for it.
     pub(super) fn keep(&mut self, now: Mono) -> Vec<Note> {
         let mut notes = Vec::new();
-        match self.shelf.due(now, self.active.is_empty()) {
+        match self.shelf.due(now, self.play.is_empty()) {
             Due::Nothing => return notes,
             Due::Store => {}
             Due::Write => {
                 for Rewrite { work, settled, usage, finish, counted, content } in self.shelf.take_unwritten() {
-                    notes.push(self.write(work, settled, Output::Answer { usage, finish }, counted, content));
+                    let result = Ok(Answered { usage, finish });
+                    notes.push(self.write(Output { work, settled, result, again: counted }, content));
                 }
             }
         }
@@ -417,7 +362,7 @@ impl Books {
 
     /// The store fails: it is tried again. `others` where claims are there.
     pub(super) fn store_fails(&mut self, now: &Now, reason: String, others: bool) -> Option<Note> {
-        match self.shelf.fails(now, &reason, self.active.is_empty() && !others) {
+        match self.shelf.fails(now, &reason, self.play.is_empty() && !others) {
             Fails::Known => None,
             Fails::News(until) => {
                 let left = now.mono.until(until);
@@ -459,11 +404,7 @@ impl Books {
 
     /// Requests that are not waited for, and the tokens that stay counted for them.
     pub(super) fn abandoned(&self) -> (usize, u64) {
-        let tokens = self.active.values().map(|active| match &active.stage {
-            Stage::Sending(reservation, _) => reservation.tokens(),
-            Stage::Writing { settled, .. } => settled.as_ref().map_or(0, |settled| settled.used.tokens),
-        });
-        (self.in_flight(), tokens.fold(0, u64::saturating_add))
+        (self.in_flight(), self.play.tokens())
     }
 
     fn end(&mut self, work: Work, notes: &mut Vec<Note>, event: impl FnOnce(Key) -> Event) {
@@ -482,21 +423,14 @@ impl Books {
         self.shelf.put(finished(&work, Some(settled), Ended::Again { class }), End::Again(work, at));
     }
 
-    fn write_failure(&mut self, work: Work, settled: Option<Settlement>, failure: Failed, is_doom: bool) -> Note {
-        let content = Content::Error { class: failure.class, message: failure.message.clone() };
-        self.write(work, settled, Output::Failure { failure, is_doom }, false, content)
+    fn write_failure(&mut self, work: Work, settled: Option<Settlement>, failed: Failed) -> Note {
+        let content = Content::Error { class: failed.class, message: failed.message.clone() };
+        self.write(Output { work, settled, result: Err(failed), again: false }, content)
     }
 
-    fn write(
-        &mut self,
-        work: Work,
-        settled: Option<Settlement>,
-        output: Output,
-        again: bool,
-        content: Content,
-    ) -> Note {
-        let ordinal = work.ordinal;
-        self.active.insert(ordinal, Active { work, stage: Stage::Writing { settled, output, again } });
+    fn write(&mut self, output: Output, content: Content) -> Note {
+        let ordinal = output.work.ordinal;
+        self.play.write(output);
         Note::Write(ordinal, content)
     }
 }

@@ -246,3 +246,149 @@ pub(super) enum Due {
     /// The same, and what could not be written is tried once more.
     Write,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ContentId;
+    use crate::run::tests::{at, reservation, work};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn now(seconds: u32) -> Now {
+        at(Mono(0).plus(SECOND * seconds))
+    }
+
+    fn put(shelf: &mut Shelf, ended: Ended, end: End) {
+        let Work { key, fingerprint, .. } = work(0, 1);
+        let settled =
+            Settlement { reservation: reservation(5), used: crate::admit::ledger::Amount::request(5), heard: Mono(0) };
+        shelf.put(Finished { key, fingerprint, settled: Some(settled), ended }, end);
+    }
+
+    fn done(shelf: &mut Shelf, ordinal: u32) {
+        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4 }, FinishReason::Complete);
+        let ended = Ended::Done { usage, finish, output: ContentId::of(b"yes") };
+        put(shelf, ended, End::Done { work: work(ordinal, 1), usage, finish, text: "yes".to_owned() });
+    }
+
+    fn kept(shelf: &mut Shelf, ordinal: u32, alone: bool) {
+        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4 }, FinishReason::Complete);
+        let why = Unwritten { why: "full".to_owned(), alone };
+        if !alone {
+            shelf.is_unwritten();
+        }
+        let ended = Ended::Unwritten { usage, finish, text: "yes".to_owned() };
+        put(shelf, ended, End::Kept { work: work(ordinal, 1), usage, why });
+    }
+
+    #[test]
+    fn one_lot_is_at_the_store_at_a_time() {
+        let mut shelf = Shelf::new(SECOND * 60);
+        assert!(shelf.send().is_none() && shelf.is_empty());
+        done(&mut shelf, 1);
+        put(&mut shelf, Ended::Again { class: None }, End::Again(work(2, 1), Mono(9)));
+        assert_eq!(shelf.send().map(|lot| lot.len()), Some(2));
+        done(&mut shelf, 3);
+        assert!(shelf.send().is_none() && !shelf.is_empty());
+        assert_eq!(shelf.answers(), 2);
+        assert_eq!(shelf.recorded().len(), 2);
+        assert_eq!(shelf.send().map(|lot| lot.len()), Some(1));
+        shelf.recorded();
+        assert!(shelf.is_empty());
+    }
+
+    #[test]
+    fn what_comes_back_from_the_store_goes_first_and_nothing_is_forgotten() {
+        let mut shelf = Shelf::new(SECOND * 60);
+        done(&mut shelf, 1);
+        let lot = shelf.send().expect("one waits");
+        done(&mut shelf, 2);
+        shelf.unrecorded(lot);
+        assert_eq!(shelf.send().map(|lot| lot.len()), Some(2));
+        let ordinals: Vec<u32> = shelf
+            .recorded()
+            .iter()
+            .map(|end| if let End::Done { work, .. } = end { work.ordinal.0 } else { panic!("{end:?}") })
+            .collect();
+        assert_eq!(ordinals, [1, 2]);
+    }
+
+    #[test]
+    fn a_store_that_fails_is_tried_again_after_twice_the_time_until_the_patience_ends() {
+        let mut shelf = Shelf::new(SECOND * 20);
+        assert!(shelf.due(Mono(0), true) == Due::Store && !shelf.is_troubled());
+        assert_eq!(shelf.fails(&now(0), "full", true), Fails::News(now(20).mono));
+        let (mut tried, mut clock) = (Vec::new(), 0);
+        while let Some(again) = shelf.next_trial() {
+            assert!(shelf.holds_back() && shelf.store_fails());
+            assert_eq!(shelf.due(Mono(again.0 - 1), true), Due::Nothing);
+            assert_eq!((shelf.due(again, true), shelf.next_trial()), (Due::Write, None));
+            // A trial with nothing held is a claim.
+            assert!(!shelf.holds_back());
+            clock = again.0 / 1_000_000_000;
+            tried.push(clock);
+            if shelf.fails(&at(again), "full", true) == Fails::GivesUp {
+                break;
+            }
+        }
+        assert_eq!((tried, clock), (vec![1, 3, 7, 15, 20], 20));
+        assert!(!shelf.store_fails());
+    }
+
+    #[test]
+    fn what_is_in_flight_is_awaited_longer_than_that() {
+        let mut shelf = Shelf::new(SECOND * 2);
+        shelf.fails(&now(0), "full", false);
+        shelf.due(now(1).mono, false);
+        assert_eq!(shelf.fails(&now(3), "full", false), Fails::Known);
+        // As soon as nothing is, the last trial is due.
+        assert_eq!(shelf.due(now(3).mono, false), Due::Nothing);
+        assert_eq!(shelf.due(now(3).mono, true), Due::Write);
+        assert_eq!(shelf.fails(&now(3), "another", true), Fails::GivesUp);
+        // Another reason is news.
+        shelf.fails(&now(4), "full", false);
+        shelf.due(now(5).mono, false);
+        assert_eq!(shelf.fails(&now(5), "gone", false), Fails::News(now(6).mono));
+        assert!(shelf.works() && !shelf.works() && !shelf.is_troubled());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_again_and_the_rest_waits() {
+        let mut shelf = Shelf::new(SECOND * 60);
+        done(&mut shelf, 1);
+        kept(&mut shelf, 2, false);
+        kept(&mut shelf, 3, true);
+        assert!(shelf.is_troubled() && shelf.holds_back() && !shelf.store_fails());
+        let again: Vec<_> =
+            shelf.take_unwritten().into_iter().map(|rewrite| (rewrite.work.ordinal.0, rewrite.counted)).collect();
+        assert_eq!(again, [(2, true), (3, false)]);
+        assert_eq!(shelf.answers(), 1);
+        shelf.is_settled();
+        assert!(!shelf.is_troubled());
+    }
+
+    #[test]
+    fn where_the_folder_is_not_flushed_the_store_keeps_the_texts() {
+        let mut shelf = Shelf::new(SECOND * 60);
+        done(&mut shelf, 1);
+        put(&mut shelf, Ended::Again { class: None }, End::Again(work(2, 1), Mono(9)));
+        shelf.take_back("the folder is gone");
+        let lot = shelf.send().expect("two wait");
+        let text = |finished: &Finished| matches!(&finished.ended, Ended::Unwritten { text, .. } if text == "yes");
+        assert_eq!(lot.iter().map(text).collect::<Vec<_>>(), [true, false]);
+        let ends = shelf.recorded();
+        assert!(matches!(&ends[0], End::Kept { why: Unwritten { why, alone: false }, .. } if why.contains("gone")));
+        assert!(shelf.is_troubled());
+    }
+
+    #[test]
+    fn a_process_that_ends_loses_what_is_here_and_what_is_at_the_store() {
+        let mut shelf = Shelf::new(SECOND * 60);
+        done(&mut shelf, 1);
+        let _ = shelf.send();
+        kept(&mut shelf, 2, true);
+        assert_eq!(shelf.lose().len(), 2);
+        assert!(shelf.is_empty());
+    }
+}
