@@ -11,6 +11,8 @@ mod health;
 mod in_flight;
 mod patience;
 mod soft_start;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod waits;
 
