@@ -1,6 +1,6 @@
 //! Now, not before T, or never.
 //!
-//! A person's limits ([`limits`]) are kept by the [`ledger`], which several processes share. The server's own limits are known only as far as it tells
+//! A person's limits ([`Limits`](crate::model::Limits)) are kept by the [`ledger`], which several processes share. The server's own limits are known only as far as it tells
 //! them: [`hint`] is what one response says, [`server`] the picture that all of them give. Admission obeys both. [`usage_md`] is the ledger's face.
 
 pub mod forecast;

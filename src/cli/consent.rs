@@ -8,6 +8,7 @@ use super::Failure;
 use crate::atomic::{make_private_folder, replace_private};
 use crate::config::Environment;
 use crate::config::consent::{Question, is_kept, with};
+use crate::mill;
 use crate::regular::{self, Unread};
 use crate::report::terminal::tell;
 
@@ -81,7 +82,7 @@ pub(super) fn obtain(question: &Question, environment: &Environment) -> Result<(
     }
     let can_ask = io::stdin().is_terminal() && io::stderr().is_terminal();
     if !can_ask || !is_yes(question) {
-        return Err(Failure::NoConsent(Box::new(question.clone())));
+        return Err(mill::Failure::NoConsent(Box::new(question.clone())).into());
     }
     let kept = Place::find(environment).ok_or_else(|| "there is no HOME".to_owned());
     match kept.and_then(|place| place.keep(&question.server).map(|()| place)) {

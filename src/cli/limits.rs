@@ -4,10 +4,10 @@ use chrono::Local;
 use serde::Serialize;
 
 use super::args::{LimitsAction, LimitsArgs};
-use super::prepare::Prepared;
-use super::{Failure, in_json, print};
+use super::{Failure, in_json, mill_of, print};
 use crate::admit::hint::LearnedLimit;
 use crate::config::Environment;
+use crate::mill::Mill;
 use crate::model::Exit;
 use crate::model::text::counted;
 use crate::record::Endpoint;
@@ -25,11 +25,11 @@ struct Known {
 
 /// Shows what was learned of servers' limits, or forgets it.
 pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let prepared = Prepared::load(&args.from, false, environment)?;
-    let endpoint = (!args.all).then(|| prepared.endpoint());
+    let mill = mill_of(&args.from, false, environment)?;
+    let endpoint = (!args.all).then(|| mill.endpoint());
     let text = match args.action {
         Some(LimitsAction::Forget) => {
-            let forgotten = forget(&prepared, endpoint.as_ref())?;
+            let forgotten = forget(&mill, endpoint.as_ref())?;
             let whose = endpoint.map_or(String::new(), |endpoint| format!(" of {endpoint}"));
             if args.json {
                 in_json(&serde_json::json!({ "forgotten": forgotten }))
@@ -38,7 +38,7 @@ pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exi
             }
         }
         None => {
-            let known = known(&prepared, endpoint.as_ref())?;
+            let known = known(&mill, endpoint.as_ref())?;
             if args.json { in_json(&serde_json::json!({ "limits": known })) } else { text(&known, endpoint.as_ref()) }
         }
     };
@@ -47,8 +47,8 @@ pub(super) fn limits(args: &LimitsArgs, environment: &Environment) -> Result<Exi
 }
 
 /// What is known of `endpoint`, or of all where it is `None`.
-fn known(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<Vec<Known>, Failure> {
-    let (settings, clock) = (&prepared.settings, prepared.clock());
+fn known(mill: &Mill, endpoint: Option<&Endpoint>) -> Result<Vec<Known>, Failure> {
+    let (settings, clock) = (&mill.settings, mill.clock());
     let store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &clock.now())?;
     let Some(store) = store else { return Ok(Vec::new()) };
     let known = match endpoint {
@@ -77,8 +77,8 @@ fn text(known: &[Known], endpoint: Option<&Endpoint>) -> Vec<String> {
 }
 
 /// Forgets it, and says how many limits that were.
-fn forget(prepared: &Prepared, endpoint: Option<&Endpoint>) -> Result<usize, Failure> {
-    let (settings, clock) = (&prepared.settings, prepared.clock());
+fn forget(mill: &Mill, endpoint: Option<&Endpoint>) -> Result<usize, Failure> {
+    let (settings, clock) = (&mill.settings, mill.clock());
     // Where there is no state, none is made.
     if !state_file(&settings.ledger).exists() {
         return Ok(0);

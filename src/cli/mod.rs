@@ -5,27 +5,25 @@ mod close;
 mod consent;
 mod deadline;
 mod failure;
-mod feed;
 mod finish;
-mod held;
 mod limits;
+mod log;
 mod parse;
 mod plan;
-mod prepare;
-mod process;
-mod recover;
 mod run;
 mod settings;
 mod status;
 mod watch;
 
 use std::io::Write as _;
+use std::path::Path;
 
-use args::Command;
+use args::{Command, SettingsArgs};
 pub use failure::Failure;
 
 use crate::config::Environment;
 use crate::drive::parts::{Part, ended_unexpectedly, note_panics};
+use crate::mill::{self, Mill};
 use crate::model::Exit;
 use crate::model::text::{json_line, one_line};
 use crate::report::closing::broken;
@@ -103,4 +101,9 @@ fn standin(args: crate::standin::args::StandinArgs) -> Result<Exit, Failure> {
         Err(StandinError::Ended) => Err(Failure::Broken(broken(&ended_unexpectedly(Part::Standin)))),
         ended => Ok(ended.map(|()| Exit::Done)?),
     }
+}
+
+/// The settings that a command works with.
+fn mill_of(from: &SettingsArgs, offline: bool, environment: &Environment) -> Result<Mill, mill::Failure> {
+    Mill::load(&from.settings, from.config.as_deref(), Path::new("."), environment, offline)
 }

@@ -8,14 +8,14 @@ use chrono::Local;
 use serde::Serialize;
 
 use super::args::PlanArgs;
-use super::feed::{of_tokenizer, recover_lost};
-use super::prepare::Prepared;
-use super::{Failure, in_json, print};
+use super::{Failure, in_json, mill_of, print};
 use crate::admit::forecast::{Forecast, forecast};
 use crate::admit::ledger::Ledger;
 use crate::admit::within::{Impossible, Within, within};
 use crate::clock::{DayZone, Now};
 use crate::config::Environment;
+use crate::mill::Mill;
+use crate::mill::{of_tokenizer, recover_lost};
 use crate::model::text::{count, counted, dollars, span};
 use crate::model::{Drawn, Exit, Key, LimitName, Limits, OnDayLimit, Usage, Work};
 use crate::plan::price::{Price, TABLE_DATE};
@@ -80,57 +80,57 @@ struct Line {
 
 /// Says what a run would do.
 pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let mut prepared = Prepared::load(&args.from, args.offline, environment)?;
-    let scan = prepared.scan()?;
-    let clock = prepared.clock();
+    let mut mill = mill_of(&args.from, args.offline, environment)?;
+    let scan = mill.scan()?;
+    let clock = mill.clock();
     let now = clock.now();
-    let settings = &prepared.settings;
+    let settings = &mill.settings;
     let mut store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
-    let outputs_name = prepared.outputs_name();
+    let outputs_name = mill.outputs_name();
     let (ledger, mut found, answer) = match &mut store {
         Some(store) => {
             let found = store.find(&outputs_name, &settings.template.model)?;
             // It is asked for only where it is needed.
             let answer = match args.within {
-                Some(_) => store.mean_answer(&settings.template.model, prepared.rehearsal)?,
+                Some(_) => store.mean_answer(&settings.template.model, mill.rehearsal)?,
                 None => None,
             };
             (store.preview(&now)?, found, answer)
         }
         None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), None),
     };
-    let outputs: Arc<dyn Sink> = Arc::new(Files::to_read(&prepared.settings.outputs)?);
+    let outputs: Arc<dyn Sink> = Arc::new(Files::to_read(&mill.settings.outputs)?);
     let recovery = recover_lost(std::mem::take(&mut found.lost), &*outputs);
     let history = || match &store {
         Some(store) => store.history(&outputs_name),
         None => Ok(Box::new(NoHistory) as Box<dyn History>),
     };
-    let mut feed = prepared.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+    let mut feed = mill.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
     let mut draft = feed.draw(usize::MAX, || true)?;
-    prepared.warnings.extend(draft.warnings(&*feed.texts()));
+    mill.warnings.extend(draft.warnings(&*feed.texts()));
     let refused = draft.refused;
     if refused.is_some() {
         // What it would be if it were split: the numbers are what the person needs.
-        prepared.settings.split = true;
-        feed = prepared.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
+        mill.settings.split = true;
+        feed = mill.feed(&scan, &outputs, history()?, &found.kept, &recovery, args.force)?;
         draft = feed.draw(usize::MAX, || true)?;
     }
     if !draft.drawn.work.is_empty() {
-        prepared.warnings.extend(of_tokenizer(&prepared.settings.template.model));
+        mill.warnings.extend(of_tokenizer(&mill.settings.template.model));
     }
-    for warning in &prepared.warnings {
+    for warning in &mill.warnings {
         tell(&format!("warning: {warning}"));
     }
     if draft.drawn.supply.prompts == 0 {
-        tell(&prepared.nothing_selected(&scan));
+        tell(&mill.nothing_selected(&scan));
     }
     if !draft.adopted.is_empty() {
         tell(&format!("warning: {}", without_history(draft.adopted.len())));
     }
-    let estimate = prepared.estimate(&found);
+    let estimate = mill.estimate(&found);
     let basis = Basis { ledger, estimate, within: args.within, answer };
-    let report = Report::new(&prepared, &draft, refused.is_some(), basis, &now);
-    let text = if args.json { in_json(&report) } else { report.text(&prepared, &now, args) };
+    let report = Report::new(&mill, &draft, refused.is_some(), basis, &now);
+    let text = if args.json { in_json(&report) } else { report.text(&mill, &now, args) };
     print(&text)?;
     match refused {
         Some(refused @ OverBatch { .. }) => Err(refused.into()),
@@ -141,9 +141,9 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
 }
 
 impl Report {
-    fn new(prepared: &Prepared, draft: &Draft, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
+    fn new(mill: &Mill, draft: &Draft, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
         let Basis { ledger, estimate, within: deadline, answer } = basis;
-        let settings = &prepared.settings;
+        let settings = &mill.settings;
         let said = settings.template.output_limit();
         let output_tokens = said.unwrap_or_else(|| estimate.tokens());
         let Drawn { work, supply, .. } = &draft.drawn;
@@ -162,7 +162,7 @@ impl Report {
             within(deadline, jobs.len(), answer, &forecast)
         });
         let Forecast { last_admission, waits, binds, left_pending } = forecast(ledger, reserved(), now, day_of, ends);
-        let price = prepared.price(now.wall);
+        let price = mill.price(now.wall);
         let cost = |price: &Price| {
             let usage = |job: &&Work| Usage { input_tokens: job.input_tokens, output_tokens };
             jobs.iter().map(|job| price.cost_usd(usage(job))).sum()
@@ -201,8 +201,8 @@ impl Report {
         }
     }
 
-    fn text(&self, prepared: &Prepared, now: &Now, args: &PlanArgs) -> Vec<String> {
-        let settings = &prepared.settings;
+    fn text(&self, mill: &Mill, now: &Now, args: &PlanArgs) -> Vec<String> {
+        let settings = &mill.settings;
         let mut lines = Vec::new();
         lines.push(format!(
             "{} = {} up to date + {} to send + {} that will fail",
@@ -241,7 +241,7 @@ impl Report {
             if self.batches > 1 {
                 lines.push(format!("batches: {}", self.batches));
             }
-            lines.push(match (self.cost_usd, prepared.is_free()) {
+            lines.push(match (self.cost_usd, mill.is_free()) {
                 (Some(cost), _) => {
                     format!("cost:   about {} for {} (prices of {TABLE_DATE})", dollars(cost), settings.template.model)
                 }

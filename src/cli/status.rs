@@ -6,8 +6,7 @@ use chrono::{DateTime, Local, Utc};
 use serde::Serialize;
 
 use super::args::StatusArgs;
-use super::prepare::Prepared;
-use super::{Failure, in_json, print};
+use super::{Failure, in_json, mill_of, print};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::{Amount, Ledger};
 use crate::clock::Now;
@@ -66,16 +65,16 @@ struct Run {
 
 /// Says what is used up now.
 pub(super) fn status(args: &StatusArgs, environment: &Environment) -> Result<Exit, Failure> {
-    let prepared = Prepared::load(&args.from, false, environment)?;
-    let clock = prepared.clock();
-    let settings = &prepared.settings;
+    let mill = mill_of(&args.from, false, environment)?;
+    let clock = mill.clock();
+    let settings = &mill.settings;
     let now = clock.now();
     let mut report = Report { limits: Vec::new(), learned: Vec::new(), last_run: None, notes: Vec::new() };
     let ledger = match record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)? {
         Some(mut store) => {
-            let outputs = prepared.outputs_name();
+            let outputs = mill.outputs_name();
             report.last_run = store.last_run(&outputs)?.map(Run::from);
-            report.learned = store.learned(&prepared.endpoint())?;
+            report.learned = store.learned(&mill.endpoint())?;
             if args.verbose > 0 {
                 let notes = store.last_notes(&outputs, NOTES)?;
                 report.notes = notes.into_iter().map(|(at, event)| Note { at, event }).collect();

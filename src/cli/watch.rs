@@ -1,41 +1,47 @@
 //! Passes a run's events on: to the person on stderr, and as JSON lines to stdout.
 
 use std::io::IsTerminal as _;
-
-use tokio::sync::mpsc::UnboundedSender;
+use std::time::Duration;
 
 use crate::admit::ledger::Used;
 
 use super::args::RunArgs;
-use super::process::start_log;
-use crate::clock::Clock;
-use crate::config::Settings;
+use super::log::start_log;
+use super::{Failure, consent};
+use crate::config::Environment;
+use crate::config::consent::Question;
 use crate::drive::parts::{Gone, Part, Unstarted};
-use crate::drive::{News, Watch};
+use crate::drive::{Control, News, Watch};
+use crate::mill::{Audience, Mill};
 use crate::report::event::Event;
-use crate::report::meter::Meter;
 use crate::report::stderr::Stderr;
 use crate::report::stdout::{Notice, Stdout};
 use crate::report::summary::Progress;
 use crate::report::terminal::Terminal;
 
+/// What was said is waited for in such steps before a question.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Both views of a run.
-pub(super) struct Watcher {
+pub(super) struct Watcher<'a> {
+    environment: &'a Environment,
     pub(super) terminal: Terminal,
-    json: bool,
+    pub(super) json: bool,
+    pub(super) quiet: bool,
     pub(super) stdout: Stdout,
-    /// What is used and what it costs.
-    pub(super) meter: Meter,
+    /// Why there is no consent, where one was asked for.
+    pub(super) no_consent: Option<Failure>,
 }
 
-impl Watcher {
+impl<'a> Watcher<'a> {
     /// Starts the writers; `tell` hears of what becomes of them. Diagnostics go to stderr too, with `-v` and `-vv`.
     pub(super) fn start(
         args: &RunArgs,
-        settings: &Settings,
-        clock: Clock,
-        tell: &UnboundedSender<News>,
+        mill: &Mill,
+        environment: &'a Environment,
+        control: &Control,
     ) -> Result<Self, Unstarted> {
+        let tell = control.tell();
         let died = |part| {
             let tell = tell.clone();
             move || {
@@ -61,10 +67,12 @@ impl Watcher {
         let stdout = Stdout::start(notice).map_err(|source| Unstarted { part: Part::Stdout, source })?;
         let is_terminal = std::io::stderr().is_terminal();
         Ok(Self {
-            terminal: Terminal::new(stderr, args.verbosity(), is_terminal, settings.limits, clock),
+            terminal: Terminal::new(stderr, args.verbosity(), is_terminal, mill.settings.limits, mill.clock()),
             stdout,
             json,
-            meter: Meter::new(settings.limits, settings.usage_every),
+            quiet: args.quiet,
+            no_consent: None,
+            environment,
         })
     }
 
@@ -76,20 +84,13 @@ impl Watcher {
     }
 }
 
-impl Watch for Watcher {
+impl Watch for Watcher<'_> {
     fn event(&mut self, event: Event) {
-        let after = self.meter.event(&event);
         self.tell(&event);
-        if let Some(event) = after {
-            self.tell(&event);
-        }
     }
 
     fn used(&mut self, used: Used) {
         self.terminal.used(used);
-        for event in self.meter.used(used) {
-            self.tell(&event);
-        }
     }
 
     fn is_behind(&self) -> bool {
@@ -98,5 +99,18 @@ impl Watch for Watcher {
 
     fn tick(&mut self, progress: Progress<'_>) {
         self.terminal.tick(progress);
+    }
+}
+
+impl Audience for Watcher<'_> {
+    fn say(&mut self, line: &str) {
+        self.terminal.say(line);
+    }
+
+    fn consents(&mut self, question: &Question) -> bool {
+        // What was said before stands above the question.
+        while self.terminal.wait(PATIENCE) > 0 {}
+        self.no_consent = consent::obtain(question, self.environment).err();
+        self.no_consent.is_none()
     }
 }

@@ -3,16 +3,18 @@
 //! It decides nothing. `select!` only gathers the next input; the machine answers it at once. Requests are tasks of this loop, files are read and
 //! written by a small pool (`disk`), and the store has a thread of its own (`keeper`), so that many requests share one transaction.
 
+mod control;
 mod disk;
 mod event_loop;
 mod keeper;
 pub mod parts;
 mod reader;
 mod request;
+pub mod signals;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::admit::ledger::Used;
 use crate::clock::Clock;
@@ -25,6 +27,7 @@ use crate::report::summary::Progress;
 use crate::run::Machine;
 use crate::send::client::Client;
 use crate::write::Sink;
+pub use control::Control;
 use disk::Disk;
 use event_loop::{EventLoop, Threads};
 use keeper::Keeper;
@@ -116,7 +119,7 @@ pub fn vigil(part: Part, tell: &UnboundedSender<News>) -> impl Send + use<> {
 pub async fn drive(
     machine: Machine,
     io: Io,
-    news: &mut UnboundedReceiver<News>,
+    control: &mut Control,
     watch: &mut dyn Watch,
 ) -> Result<Driven, Unstarted> {
     let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, sink, .. } = io;
@@ -128,5 +131,7 @@ pub async fn drive(
     // It is heard of when the last thread has ended.
     drop(back);
     let sender = Sender { client, template, tokenizer, most_tokens, secrets, clock };
-    Ok(EventLoop::new(machine, first, Threads { keeper, disk, reader }, sender, came, news, watch).run().await)
+    Ok(EventLoop::new(machine, first, Threads { keeper, disk, reader }, sender, came, &mut control.news, watch)
+        .run()
+        .await)
 }

@@ -18,11 +18,11 @@ const LEFTOVER_AGE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 impl Run<'_> {
     /// Opens the ledger, and takes in an edit of `usage.md`.
     pub(super) fn open_store(&mut self, now: &Now) -> Result<Box<dyn Store>, Failure> {
-        let settings = &self.prepared.settings;
+        let settings = &self.mill.settings;
         let has_history = state_file(&settings.ledger).exists();
         let (ledger, limits, boot) = (settings.ledger.clone(), settings.limits, self.clock.boot());
         let mut store = self.patiently(|now| record::open(&ledger, limits, boot.clone(), now))?;
-        let settings = &self.prepared.settings;
+        let settings = &self.mill.settings;
         // Other processes may share the ledger: only what none of them can be about to rename. What stays does no harm.
         let old = (now.wall - LEFTOVER_AGE).into();
         let _ = remove_leftovers(folder_of(&settings.ledger), Some(old));
@@ -34,14 +34,14 @@ impl Run<'_> {
                 "{ledger} is a link to {target}; a file takes its place, and {target} stays as it is. To keep the ledger there, use --ledger {target}"
             ));
         }
-        if self.args.reset_usage {
+        if self.order.reset_usage {
             let kept = self.patiently(|now| store.reset_usage(now))?;
             let kept = kept.map_or(String::new(), |kept| format!("; the old file is {}", kept.display()));
-            self.watcher.terminal.say(&format!("{ledger}: all counters are set to zero{kept}"));
+            self.watch.say(&format!("{ledger}: all counters are set to zero{kept}"));
         } else if let FaceFound::Edited(face) = self.patiently(|now| store.take_edit(now))? {
             let minute = face.minute;
             let why = if has_history { "was edited" } else { "has no history" };
-            self.watcher.terminal.say(&format!(
+            self.watch.say(&format!(
                 "{ledger} {why}; its numbers hold: {} tokens and {} requests in this minute, {} tokens in the day {}",
                 count(minute.tokens),
                 count(minute.requests),
@@ -76,7 +76,7 @@ impl Run<'_> {
         for answer in &written {
             self.patiently(|now| store.recover_kept(answer, now))?;
         }
-        self.watcher.terminal.say(&format!("{} of an earlier run written now", counted(written.len(), "answer")));
+        self.watch.say(&format!("{} of an earlier run written now", counted(written.len(), "answer")));
         Ok(())
     }
 
@@ -92,8 +92,8 @@ impl Run<'_> {
         if answered.is_empty() && unknown.is_empty() {
             return Ok(());
         }
-        let price = self.prepared.price(self.clock.now().wall);
-        self.watcher.tell(&Event::Recovered {
+        let price = self.mill.price(self.clock.now().wall);
+        self.watch.tell(Event::Recovered {
             requests: answered.len() + unknown.len(),
             answered: answered.len(),
             sent_again,
@@ -103,7 +103,7 @@ impl Run<'_> {
         if answered.is_empty() {
             return Ok(());
         }
-        let tokenizer = Tokenizer::for_model(&self.prepared.settings.template.model);
+        let tokenizer = Tokenizer::for_model(&self.mill.settings.template.model);
         let with_usage = answered.iter().map(|(request, content)| {
             let text = sink.text(&request.key).unwrap_or_default();
             let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };

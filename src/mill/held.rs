@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::run::{Run, is_signalled};
+use super::run::Run;
 use crate::clock::{Clock, Mono, Now};
 use crate::record::{StoreError, UsageFileError};
 use crate::report::wording::{held, works_again};
@@ -30,14 +30,14 @@ impl Busy for UsageFileError {
 impl Run<'_> {
     /// Does `work` on the store, again and again while another program holds it, at most for as long as `give_up_after` and until a signal comes.
     pub(super) fn patiently<T, E: Busy>(&mut self, work: impl FnMut(&Now) -> Result<T, E>) -> Result<T, E> {
-        let (clock, most) = (self.clock, self.prepared.settings.give_up_after);
-        let (news, signal, terminal) = (&mut self.news, &mut self.signal, &self.watcher.terminal);
+        let (clock, most) = (self.clock, self.mill.settings.give_up_after);
+        let (control, watch) = (&mut *self.control, &mut self.watch);
         let mut pause = || {
             std::thread::sleep(AGAIN);
-            is_signalled(news, signal);
-            signal.is_none()
+            control.is_signalled();
+            control.signal().is_none()
         };
-        patiently(clock, most, &mut pause, &mut |line| terminal.say(&line), work)
+        patiently(clock, most, &mut pause, &mut |line| watch.say(&line), work)
     }
 }
 

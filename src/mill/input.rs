@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::Failure;
-use super::prepare::Prepared;
+use super::Mill;
 use crate::config::Settings;
 use crate::count::Tokenizer;
 use crate::model::{ContentId, Form, Key, Known};
@@ -45,7 +45,7 @@ impl Outputs for WithKept {
 }
 
 /// Finds out what became of the requests whose run died.
-pub(super) fn recover_lost(lost: Vec<LostRequest>, outputs: &dyn Outputs) -> Recovery {
+pub(crate) fn recover_lost(lost: Vec<LostRequest>, outputs: &dyn Outputs) -> Recovery {
     recover(lost, |key| {
         outputs.stands(key).ok().filter(|bytes| *bytes > 0)?;
         // What cannot be read proves nothing.
@@ -55,10 +55,10 @@ pub(super) fn recover_lost(lost: Vec<LostRequest>, outputs: &dyn Outputs) -> Rec
     })
 }
 
-impl Prepared {
+impl Mill {
     /// Opens the prompts that were scanned. `history` knows of them what the journal does, `kept` are answers that it keeps, and `recovery` is what
     /// became of requests whose run died.
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &self,
         scan: &Scan,
         outputs: &Arc<dyn Sink>,
@@ -101,7 +101,7 @@ fn known_beside(
 }
 
 /// What is to be known of the tokens of what is sent.
-pub(super) fn of_tokenizer(model: &str) -> Option<String> {
+pub(crate) fn of_tokenizer(model: &str) -> Option<String> {
     let is_known = Tokenizer::for_model(model).is_known();
     (!is_known).then(|| format!("the tokenizer of {model} is unknown; its tokens are counted with o200k_base"))
 }
