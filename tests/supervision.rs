@@ -84,7 +84,7 @@ fn the_reader_of_a_long_input_is_missed_too() {
 #[test]
 fn a_writer_that_panics_still_says_so() {
     for (at, part) in
-        [("stdout:15", "the thread that writes to stdout"), ("stderr:12", "the thread that writes to stderr")]
+        [("stdout:4", "the thread that writes to stdout"), ("stderr:4", "the thread that writes to stderr")]
     {
         let (workspace, server) = (Workspace::with_prompts(PROMPTS), slow());
         let ended = Ended::run(&mut panicking(&workspace, &server, at));
