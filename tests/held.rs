@@ -146,3 +146,26 @@ fn what_is_finished_is_kept_while_another_holds_the_file() {
     workspace.run_against(&server, &[]).assert_ended(0, [PROMPTS - sent, sent, 0, 0]);
     assert_eq!(server.log().len() as u64, PROMPTS);
 }
+
+#[test]
+fn what_is_learned_and_noted_meanwhile_is_kept_too() {
+    let (latency, requests_per_minute) = (Duration::from_millis(500), Some(500));
+    let workspace = Workspace::with_prompts(4);
+    let server = serve(Options { latency, requests_per_minute, ..Options::default() });
+    let held = RefCell::new(None);
+    let take = |_: &Child| {
+        // The limit is told by the answers.
+        until("requests", || server.log().len() == 4);
+        held.replace(Some(Held::take(&workspace)));
+    };
+    let url = server.base_url();
+    let ended = held_then(&mut workspace.command_against(&server, &[]), take, |_| drop(held.take()));
+    ended.assert_ended(0, [4, 0, 0, 0]);
+    let limits = workspace.run_to(0, &["limits", "--base-url", &url]).stdout;
+    assert!(limits.contains("500 requests a minute"), "{limits}");
+    let status = workspace.run_to(0, &["status", "-v", "--json", "--base-url", &url]).stdout;
+    for name in ["limit_learned", "holding", "released"] {
+        assert_eq!(ended.events(name).len(), 1, "{}", ended.stdout);
+        assert!(status.contains(&format!("\\\"event\\\":\\\"{name}\\\"")), "no {name} in {status}");
+    }
+}

@@ -13,13 +13,16 @@ use super::parts::{Part, Unstarted, start};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;
 use crate::plan::Adopted;
-use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError};
+use crate::record::{Claim, Ended, Endpoint, Finished, Store, StoreError, UsageFileError};
 use crate::run::{Input, NotRecorded};
 use crate::tripwire;
 use crate::write::Sink;
 
 /// `usage.md` is written at most this often while it changes, and looked at this often while it does not.
 const FACE_EVERY: Duration = Duration::from_millis(250);
+
+/// Where another program holds the store, what can wait is tried again after so long.
+const HELD_AGAIN: Duration = Duration::from_secs(2);
 
 enum Ask {
     Begin(Vec<Claim>),
@@ -148,12 +151,16 @@ impl Keeping {
                 Ok(Ask::Finish(finished)) => Some(self.finish(finished)),
                 Ok(Ask::Learn(limits)) => {
                     self.learned.extend(limits);
-                    self.learn(back);
+                    if self.learn(back) {
+                        next_face = clock.mono().plus(HELD_AGAIN);
+                    }
                     None
                 }
                 Ok(Ask::Adopt(adopted)) => {
                     self.adopted.extend(adopted);
-                    self.adopt(back);
+                    if self.adopt(back) {
+                        next_face = clock.mono().plus(HELD_AGAIN);
+                    }
                     None
                 }
                 Ok(Ask::Note(at, event)) => {
@@ -175,24 +182,23 @@ impl Keeping {
             if clock.mono() < next_face {
                 continue;
             }
-            self.tick(back);
-            next_face = clock.mono().plus(FACE_EVERY);
+            let pause = if self.tick(back) { HELD_AGAIN } else { FACE_EVERY };
+            next_face = clock.mono().plus(pause);
         }
     }
 
-    fn tick(&mut self, back: &UnboundedSender<Back>) {
+    /// Says whether another program holds the file. What counts waits behind this: one try is enough then.
+    fn tick(&mut self, back: &UnboundedSender<Back>) -> bool {
         // What is wrong with it is told where it counts.
         let _ = self.look_for_the_store(back);
         if self.is_failing {
-            return;
+            return false;
         }
-        self.learn(back);
-        self.adopt(back);
-        self.write_notes(back);
+        let held = self.learn(back) || self.adopt(back) || self.write_notes(back);
         if let Ok(used) = self.store.used(&self.clock.now()) {
             let _ = back.send(Back::Used(used));
         }
-        self.write_face(back);
+        held || self.write_face(back)
     }
 
     /// Whether the store's file is there. Says once that it is not.
@@ -231,53 +237,59 @@ impl Keeping {
     }
 
     /// One that somebody has damaged is left as it is, and what is mended, or can be written again, is written again: each time is another trial.
-    fn write_face(&mut self, back: &UnboundedSender<Back>) {
+    fn write_face(&mut self, back: &UnboundedSender<Back>) -> bool {
         let wrong = self.store.write_face(&self.clock.now()).err();
-        // What is held by another is written when it is free.
-        let wrong = wrong.filter(|error| !error.is_busy()).map(|error| error.to_string());
+        if wrong.as_ref().is_some_and(UsageFileError::is_busy) {
+            return true;
+        }
+        let wrong = wrong.map(|error| error.to_string());
         if let Some(message) = wrong.as_ref().filter(|_| wrong != self.face_is_wrong) {
             let _ = back.send(Back::Warning(format!("{message}. The run goes on and tries again")));
         }
         self.face_is_wrong = wrong;
+        false
     }
 
     /// Dies before it: a later run learns it anew.
-    fn learn(&mut self, back: &UnboundedSender<Back>) {
+    fn learn(&mut self, back: &UnboundedSender<Back>) -> bool {
         let limits = std::mem::take(&mut self.learned);
-        let Some(endpoint) = self.endpoint.as_ref().filter(|_| !limits.is_empty()) else { return };
+        let Some(endpoint) = self.endpoint.as_ref().filter(|_| !limits.is_empty()) else { return false };
         if let Err(error) = self.store.learn(endpoint, &limits) {
             if error.is_busy() {
                 self.learned = limits;
-                return;
+                return true;
             }
             let _ = back.send(Back::Warning(format!("what is known of the server's limits is not kept: {error}")));
         }
+        false
     }
 
     /// Dies before it: a later run finds them again.
-    fn adopt(&mut self, back: &UnboundedSender<Back>) {
+    fn adopt(&mut self, back: &UnboundedSender<Back>) -> bool {
         let adopted = std::mem::take(&mut self.adopted);
         if adopted.is_empty() {
-            return;
+            return false;
         }
         if let Err(error) = self.store.adopt(&adopted, &self.clock.now()) {
             if error.is_busy() {
                 self.adopted = adopted;
-                return;
+                return true;
             }
             let _ = back.send(Back::Warning(format!("answers without a history are not journalled: {error}")));
         }
+        false
     }
 
     /// The journal of waits, hints and cuts is for people: a run goes on without it.
-    fn write_notes(&mut self, back: &UnboundedSender<Back>) {
+    fn write_notes(&mut self, back: &UnboundedSender<Back>) -> bool {
         let notes = std::mem::take(&mut self.notes);
         if let Err(error) = self.store.note(&notes) {
             if error.is_busy() {
                 self.notes = notes;
-                return;
+                return true;
             }
             let _ = back.send(Back::Warning(format!("the run's waits are not journalled: {error}")));
         }
+        false
     }
 }
