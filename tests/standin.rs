@@ -84,6 +84,7 @@ async fn both_endpoints_answer_and_bill_the_same() {
     let billed = Usage {
         input_tokens: chat.json()["usage"]["prompt_tokens"].as_u64().expect("a number"),
         output_tokens: chat.json()["usage"]["completion_tokens"].as_u64().expect("a number"),
+        ..Usage::default()
     };
     assert_eq!(responses.json()["usage"]["input_tokens"], billed.input_tokens);
     assert_eq!(responses.json()["usage"]["output_tokens"], billed.output_tokens);

@@ -17,7 +17,7 @@ use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::SqliteStore;
 use promptmill::record::{
     Admissions as _, Claim, Ended, FaceFound, Finished, Found, Journal, Refusal, Reservation, RunInfo, Settlement,
-    UsageFile as _, UsageFileError,
+    Told, UsageFile as _, UsageFileError,
 };
 use proptest::prelude::*;
 
@@ -63,11 +63,11 @@ fn claim(key: u64, tokens: u64) -> Claim {
 
 /// Heard of long after the guard: every entry counts for the whole span.
 fn settlement((reservation, used): (Reservation, Amount)) -> Settlement {
-    Settlement { reservation, used, heard: Mono(u64::MAX) }
+    Settlement { reservation, used, heard: Mono(u64::MAX), told: Told::default() }
 }
 
 fn done(key: u64, settled: Option<(Reservation, u64)>) -> Finished {
-    let usage = Usage { input_tokens: 5, output_tokens: 6 };
+    let usage = Usage { input_tokens: 5, output_tokens: 6, ..Usage::default() };
     let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
     end(key, ended, settled.map(|(reservation, tokens)| (reservation, Amount::request(tokens))))
 }
@@ -218,7 +218,7 @@ proptest! {
                 Act::Finish { which, percent, how } if !flying.is_empty() => {
                     let place = which % flying.len();
                     let (key, a, b) = flying.swap_remove(place);
-                    let usage = Usage { input_tokens: 1, output_tokens: 2 };
+                    let usage = Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() };
                     let ended = match how {
                         0 => Ended::Done { usage, finish: FinishReason::Complete, output: output(key, seconds) },
                         1 => Ended::Failed { class: Class::ServerError, message: "m".into(), usage },
@@ -514,7 +514,7 @@ fn the_last_end_of_each_prompt_is_found() {
         .finish(&[end(1, failed(), Some((first, Amount::request(0)))), end(2, failed(), None)], &at(1))
         .expect("finished");
     let kept = admit(&mut store, 3, 10, at(1));
-    let usage = Usage { input_tokens: 4, output_tokens: 5 };
+    let usage = Usage { input_tokens: 4, output_tokens: 5, ..Usage::default() };
     let unwritten = Ended::Unwritten { usage, finish: FinishReason::Complete, text: "größer".into() };
     store.finish(&[end(3, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
     let _lost = admit(&mut store, 4, 70, at(2));
@@ -540,7 +540,7 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
     let (_folder, _ledger, mut store) = fresh(limits(1_000));
     let _lost = admit(&mut store, 1, 70, at(0));
     let kept = admit(&mut store, 2, 10, at(0));
-    let usage = Usage { input_tokens: 4, output_tokens: 5 };
+    let usage = Usage { input_tokens: 4, output_tokens: 5, ..Usage::default() };
     let unwritten = Ended::Unwritten { usage, finish: FinishReason::Complete, text: "text".into() };
     store.finish(&[end(2, unwritten, Some((kept, Amount::request(9))))], &at(1)).expect("finished");
 
@@ -699,7 +699,7 @@ fn a_reset_empties_all_counters_and_keeps_the_old_file() {
 fn amounts_that_no_counter_holds_end_nothing() {
     let no_limits = Limits { tokens_per_minute: None, ..limits(1) };
     let (_folder, ledger, mut store) = fresh(no_limits);
-    let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63 };
+    let usage = Usage { input_tokens: u64::MAX, output_tokens: 1 << 63, ..Usage::default() };
     let absurd = |key, reservation| {
         let ended = Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") };
         end(key, ended, Some((reservation, Amount::request(usage.total()))))

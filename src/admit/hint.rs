@@ -95,6 +95,25 @@ pub struct ServerHint {
     pub source: Source,
 }
 
+impl fmt::Display for ServerHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.unit.fmt(f)?;
+        let number = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+        if let Some(group) = &self.group {
+            write!(f, " ({group})")?;
+        }
+        write!(f, " {}/{}", number(self.left), number(self.size))?;
+        f.write_str(if self.refused { " refused" } else { "" })
+    }
+}
+
+/// What a response says of its server's limits, in short: `requests 499/500; tokens 0/150000 refused`. `None` where it says nothing.
+#[must_use]
+pub fn in_short(hints: &[ServerHint]) -> Option<String> {
+    let hints: Vec<_> = hints.iter().map(ServerHint::to_string).collect();
+    (!hints.is_empty()).then(|| hints.join("; "))
+}
+
 /// Whether a limit of this window is one of a day, or of hours, and not one that a run waits out and forgets.
 #[must_use]
 pub fn is_daily(window: Duration) -> bool {
@@ -136,4 +155,28 @@ impl LearnedLimit {
     pub const SETTINGS: &str = "settings";
     /// The group of what a `slow_down` leaves.
     pub const RAMP: &str = "ramp";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_told_in_short() {
+        let hint = ServerHint {
+            unit: Unit::Requests,
+            group: None,
+            size: Some(500),
+            left: Some(499),
+            full_in: None,
+            window: None,
+            charged: None,
+            refused: false,
+            source: Source::Headers,
+        };
+        let tokens =
+            ServerHint { unit: Unit::Tokens, group: Some("project".into()), left: None, refused: true, ..hint.clone() };
+        assert_eq!(in_short(&[hint, tokens]).as_deref(), Some("requests 499/500; tokens (project) ?/500 refused"));
+        assert_eq!(in_short(&[]), None);
+    }
 }

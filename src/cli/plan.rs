@@ -164,7 +164,7 @@ impl Report {
         let Forecast { last_admission, waits, binds, left_pending } = forecast(ledger, reserved(), now, day_of, ends);
         let price = mill.price(now.wall);
         let cost = |price: &Price| {
-            let usage = |job: &&Work| Usage { input_tokens: job.input_tokens, output_tokens };
+            let usage = |job: &&Work| Usage { input_tokens: job.input_tokens, output_tokens, ..Usage::default() };
             jobs.iter().map(|job| price.cost_usd(usage(job))).sum()
         };
         let mut because = BTreeMap::new();

@@ -45,7 +45,7 @@ impl Sender {
             let hints = heard.as_ref().map(|reply| hints::of_reply(reply, wall)).unwrap_or_default();
             let status = heard.as_ref().map_or(0, |reply| reply.status);
             tracing::debug!(%key, status, "heard");
-            let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text) };
+            let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text), ..Usage::default() };
             (ordinal, tidied(verdict, most_tokens, count, &secrets), hints)
         });
     }

@@ -106,7 +106,8 @@ impl Run<'_> {
         let tokenizer = Tokenizer::for_model(&self.mill.settings.template.model);
         let with_usage = answered.iter().map(|(request, content)| {
             let text = sink.text(&request.key).unwrap_or_default();
-            let usage = Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text) };
+            let usage =
+                Usage { input_tokens: request.input_tokens, output_tokens: tokenizer.count(&text), ..Usage::default() };
             (request.clone(), usage, *content)
         });
         let with_usage: Vec<_> = with_usage.collect();

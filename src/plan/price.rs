@@ -40,8 +40,8 @@ impl Price {
     /// the provider: `gpt-4o` and `openai/gpt-4o` have `OpenAI`'s prices there.
     #[must_use]
     pub fn look_up(model: &str, base_url: &str, at: DateTime<Utc>) -> Option<Self> {
-        let input = Usage { input_tokens: SAMPLE, output_tokens: 0 };
-        let output = Usage { input_tokens: 0, output_tokens: SAMPLE };
+        let input = Usage { input_tokens: SAMPLE, output_tokens: 0, ..Usage::default() };
+        let output = Usage { input_tokens: 0, output_tokens: SAMPLE, ..Usage::default() };
         let (base_url, input_cost) = match calculate(model, Some(base_url), at, input) {
             Err(ErrorKind::ProviderNotFound) => (None, calculate(model, None, at, input).ok()?),
             found => (Some(base_url), found.ok()?),
@@ -139,7 +139,7 @@ mod tests {
         ] {
             let price = Price::look_up(model, OPENAI, day("2026-11-22")).unwrap_or_else(|| panic!("{model}"));
             let million_of_small_requests = |input_tokens, output_tokens| {
-                let thousand = price.cost_usd(Usage { input_tokens, output_tokens });
+                let thousand = price.cost_usd(Usage { input_tokens, output_tokens, ..Usage::default() });
                 thousand * 1000.0
             };
             assert_cost(Some(million_of_small_requests(1000, 0)), input, model);
@@ -153,21 +153,21 @@ mod tests {
         for (input_tokens, dollars) in
             [(272_000, 0.272 * 2.0 + 10.0), (272_001, 0.272_001 * 4.0 + 15.0), (MILLION, 4.0 + 15.0)]
         {
-            let usage = Usage { input_tokens, output_tokens: MILLION };
+            let usage = Usage { input_tokens, output_tokens: MILLION, ..Usage::default() };
             assert_cost(cost_usd("gpt-6.1-sol", OPENAI, usage, day("2026-11-22")), dollars, &input_tokens.to_string());
         }
     }
 
     #[test]
     fn prices_are_those_of_the_day() {
-        let usage = Usage { input_tokens: 1000, output_tokens: 1000 };
+        let usage = Usage { input_tokens: 1000, output_tokens: 1000, ..Usage::default() };
         assert_cost(cost_usd("gpt-5.6-sol", OPENAI, usage, day("2026-08-20")), 0.035, "before the promotion");
         assert_cost(cost_usd("gpt-5.6-sol", OPENAI, usage, day("2026-08-22")), 0.024, "after its start");
     }
 
     #[test]
     fn the_address_tells_the_provider_and_else_the_name_does() {
-        let usage = Usage { input_tokens: 1000, output_tokens: 0 };
+        let usage = Usage { input_tokens: 1000, output_tokens: 0, ..Usage::default() };
         for (model, base_url, dollars) in [
             ("gpt-4o", OPENAI, Some(0.0025)),
             ("gpt-4o", "https://mine.openai.azure.com/openai/v1", Some(0.0025)),
@@ -208,7 +208,7 @@ mod tests {
             input_tokens in prop_oneof![0..=ONE_RATE_UP_TO, 0..=400_000_u64],
             output_tokens in 0..=200_000_u64,
         ) {
-            let usage = Usage { input_tokens, output_tokens };
+            let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
             let at = day("2026-11-22");
             let table = calculate(model, Some(OPENAI), at, usage).unwrap();
             let ours = cost_usd(model, OPENAI, usage, at).unwrap();

@@ -1,5 +1,7 @@
 //! What a request says on its way through the store: what it asks for, what it is given, and how it ended.
 
+use std::time::Duration;
+
 use crate::admit::ledger::{Amount, Wait};
 use crate::clock::Mono;
 use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, Key, TooLarge, Usage};
@@ -98,6 +100,19 @@ pub struct Settlement {
     pub used: Amount,
     /// When its answer, or its failure, came.
     pub heard: Mono,
+    /// What came with it.
+    pub told: Told,
+}
+
+/// What a server tells beside an answer or a failure, for the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The model that answered.
+    pub model: Option<String>,
+    /// How long it asks to be left alone.
+    pub wait: Option<Duration>,
+    /// What it says of its limits, in short.
+    pub hints: Option<String>,
 }
 
 /// The end of one attempt, or of a prompt that was never sent.

@@ -87,7 +87,11 @@ impl LostRequest {
     /// The most that it can have used.
     #[must_use]
     pub fn most_usage(&self) -> Usage {
-        Usage { input_tokens: self.input_tokens, output_tokens: self.reserved_tokens.saturating_sub(self.input_tokens) }
+        Usage {
+            input_tokens: self.input_tokens,
+            output_tokens: self.reserved_tokens.saturating_sub(self.input_tokens),
+            ..Usage::default()
+        }
     }
 }
 

@@ -16,7 +16,7 @@ mod usage_file;
 
 use std::path::Path;
 
-pub use attempt::{AttemptId, Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement};
+pub use attempt::{AttemptId, Begun, Claim, Ended, Finished, Refusal, Reservation, Settlement, Told};
 pub use endpoint::{Endpoint, endpoint};
 pub use error::{Fault, StoreError};
 use found::LATEST_ANSWERS;

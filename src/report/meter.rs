@@ -89,7 +89,7 @@ mod tests {
     use crate::model::{FinishReason, Key, Usage};
 
     fn done(input_tokens: u64, output_tokens: u64) -> Event {
-        let usage = Usage { input_tokens, output_tokens };
+        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
         Event::Done { key: Key::from(1), usage, finish: FinishReason::Complete }
     }
 

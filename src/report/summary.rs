@@ -129,7 +129,9 @@ mod tests {
     #[test]
     fn the_closing_line_has_its_form() {
         let mut tally = Tally::default();
-        (0..97).for_each(|_| tally.answered(Usage { input_tokens: 3, output_tokens: 4 }, FinishReason::Complete));
+        (0..97).for_each(|_| {
+            tally.answered(Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() }, FinishReason::Complete);
+        });
         tally.failed(Usage::default());
         let summary = Summary {
             prompts: 100,

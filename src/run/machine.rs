@@ -6,7 +6,7 @@ use super::input::Input;
 use super::pace::{Heard, Load, OutputEstimate, Pace, Reply};
 use super::queue::Queue;
 use super::rules::Rules;
-use crate::admit::hint::ServerHint;
+use crate::admit::hint::{ServerHint, in_short};
 use crate::admit::server::ServerLimits;
 use crate::clock::{Mono, Now};
 use crate::model::{Doom, Drawn, Ending, Ordinal, Portion, Signal, Work};
@@ -283,7 +283,8 @@ impl Machine {
     }
 
     fn heard(&mut self, now: &Now, ordinal: Ordinal, verdict: Verdict, hints: &[ServerHint]) {
-        let Some(sent) = self.books.take_sent(ordinal) else { return };
+        let Some(mut sent) = self.books.take_sent(ordinal) else { return };
+        sent.told.hints = in_short(hints);
         let (others, ticket) = (self.books.in_flight(), sent.ticket);
         let reply = Reply { work: &sent.work, ticket, verdict: &verdict, hints, others };
         let Heard { means, is_there, events, learned, stop } = self.pace.heard(now, reply, self.random.f64());

@@ -89,8 +89,14 @@ pub(super) fn ticket(sent: u64) -> Ticket {
 }
 
 pub(super) fn answer(input_tokens: u64, output_tokens: u64) -> Verdict {
-    let usage = Some(Usage { input_tokens, output_tokens });
-    Verdict::Answer(Answer { text: "yes".to_owned(), usage, finish: FinishReason::Complete, odd: Vec::new() })
+    let usage = Some(Usage { input_tokens, output_tokens, ..Usage::default() });
+    Verdict::Answer(Answer {
+        text: "yes".to_owned(),
+        usage,
+        model: None,
+        finish: FinishReason::Complete,
+        odd: Vec::new(),
+    })
 }
 
 pub(super) fn failure(kind: Kind, class: Class) -> Failure {

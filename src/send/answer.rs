@@ -11,6 +11,8 @@ pub struct Answer {
     pub text: String,
     /// What the API says it used, if it says so; `u64::MAX` of what is no number of tokens.
     pub usage: Option<Usage>,
+    /// The model that gave it, as the server names it; `None` where it does not say.
+    pub model: Option<String>,
     /// How the answer ended.
     pub finish: FinishReason,
     /// What was put right in it.
@@ -44,7 +46,7 @@ pub fn read(api: Api, json: &Value) -> Option<Answer> {
         Api::Chat => chat(json)?,
         Api::Responses => responses(json)?,
     };
-    Some(Answer { text, usage: usage(json), finish, odd: Vec::new() })
+    Some(Answer { text, usage: usage(json), model: model(json), finish, odd: Vec::new() })
 }
 
 fn chat(json: &Value) -> Option<(String, FinishReason)> {
@@ -109,7 +111,25 @@ pub fn usage(json: &Value) -> Option<Usage> {
     let input = number(["prompt_tokens", "input_tokens"])?;
     let output = number(["completion_tokens", "output_tokens"]);
     let rest = number(["total_tokens", "total_tokens"]).and_then(|total| total.checked_sub(input));
-    Some(Usage { input_tokens: input, output_tokens: output.max(rest)? })
+    let output = output.max(rest)?;
+    // They are parts of the others, and are believed as far as they can be.
+    let part = |of: [&str; 2], name: &str, most: u64| {
+        let given = |of| usage.get(of)?.get(name)?.as_u64();
+        of.into_iter().find_map(given).map_or(0, |part| part.min(most))
+    };
+    Some(Usage {
+        input_tokens: input,
+        output_tokens: output,
+        cached_tokens: part(["prompt_tokens_details", "input_tokens_details"], "cached_tokens", input),
+        reasoning_tokens: part(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens", output),
+    })
+}
+
+/// The model that answered, as the response names it. No name of one is long.
+fn model(json: &Value) -> Option<String> {
+    const LONGEST: usize = 200;
+    let name = json.get("model")?.as_str()?;
+    (!name.is_empty() && name.len() <= LONGEST).then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -118,7 +138,31 @@ mod tests {
     use serde_json::json;
 
     fn answer(text: &str, finish: FinishReason) -> Answer {
-        Answer { text: text.into(), usage: None, finish, odd: Vec::new() }
+        Answer { text: text.into(), usage: None, model: None, finish, odd: Vec::new() }
+    }
+
+    #[test]
+    fn cached_and_reasoning_tokens_and_the_model_are_read_in_both_words() {
+        let chat = json!({ "prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": { "cached_tokens": 5 },
+            "completion_tokens_details": { "reasoning_tokens": 6 } });
+        let responses = json!({ "input_tokens": 9, "output_tokens": 7, "input_tokens_details": { "cached_tokens": 5 },
+            "output_tokens_details": { "reasoning_tokens": 6 } });
+        let expected = Usage { input_tokens: 9, output_tokens: 7, cached_tokens: 5, reasoning_tokens: 6 };
+        for told in [chat, responses] {
+            assert_eq!(usage(&json!({ "usage": told })), Some(expected));
+        }
+        // A part is no more than the whole, and what is no number is none.
+        let odd = json!({ "usage": { "prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": { "cached_tokens": 50 },
+            "completion_tokens_details": null, "output_tokens_details": { "reasoning_tokens": "many" } } });
+        assert_eq!(usage(&odd), Some(Usage { cached_tokens: 9, reasoning_tokens: 0, ..expected }));
+        for (name, expected) in [
+            (json!("gpt-4o-mini-2024-07-18"), true),
+            (json!(""), false),
+            (json!(4), false),
+            (json!("x".repeat(300)), false),
+        ] {
+            assert_eq!(model(&json!({ "model": name })).is_some(), expected, "{name}");
+        }
     }
 
     #[test]
@@ -149,13 +193,13 @@ mod tests {
 
     #[test]
     fn usage_that_is_absurd_or_missing_is_counted() {
-        let counted = Usage { input_tokens: 7, output_tokens: 2 };
-        let of = |input_tokens, output_tokens| Some(Usage { input_tokens, output_tokens });
+        let counted = Usage { input_tokens: 7, output_tokens: 2, ..Usage::default() };
+        let of = |input_tokens, output_tokens| Some(Usage { input_tokens, output_tokens, ..Usage::default() });
         for (reported, settled, odd) in [
             (None, counted, false),
-            (of(8, 1), Usage { input_tokens: 8, output_tokens: 1 }, false),
+            (of(8, 1), Usage { input_tokens: 8, output_tokens: 1, ..Usage::default() }, false),
             // Hidden reasoning.
-            (of(8, 127_992), Usage { input_tokens: 8, output_tokens: 127_992 }, false),
+            (of(8, 127_992), Usage { input_tokens: 8, output_tokens: 127_992, ..Usage::default() }, false),
             (of(8, 127_993), counted, true),
             (of(u64::MAX, u64::MAX), counted, true),
         ] {

@@ -551,13 +551,13 @@ fn chat(content: &str, reason: &str) -> Reply {
 
 #[test]
 fn answers_and_empty_answers() {
-    let usage = Some(Usage { input_tokens: 8, output_tokens: 1 });
+    let usage = Some(Usage { input_tokens: 8, output_tokens: 1, ..Usage::default() });
     for (reason, finish) in [
         ("stop", FinishReason::Complete),
         ("length", FinishReason::Truncated),
         ("content_filter", FinishReason::Filtered),
     ] {
-        let expected = Verdict::Answer(Answer { text: "hi\n".into(), usage, finish, odd: Vec::new() });
+        let expected = Verdict::Answer(Answer { text: "hi\n".into(), usage, model: None, finish, odd: Vec::new() });
         assert_eq!(classify(Api::Chat, Ok(&chat("hi\n", reason)), wall()), expected);
         let got = failure_of(Api::Chat, &chat(" \n", reason));
         let class = if finish == FinishReason::Filtered { "content_filter" } else { "empty_answer" };

@@ -95,7 +95,7 @@ mod tests {
             status: 200,
             fault: Some(FaultKind::CutBody),
             prompt: Some(0xab),
-            usage: Some(Usage { input_tokens: 9, output_tokens: 4 }),
+            usage: Some(Usage { input_tokens: 9, output_tokens: 4, ..Usage::default() }),
             wait: Some(Duration::from_millis(132)),
             authorization_present: true,
         };

@@ -116,8 +116,11 @@ fn answered(ask: &Ask, arrival: &mut Arrival, fault: Option<FaultKind>, created:
         _ if text.len() < whole.len() => Ending::Length,
         _ => Ending::Stop,
     };
-    let usage =
-        Usage { input_tokens: ask.input_tokens(tokenizer), output_tokens: output_tokens.saturating_mul(ask.choices) };
+    let usage = Usage {
+        input_tokens: ask.input_tokens(tokenizer),
+        output_tokens: output_tokens.saturating_mul(ask.choices),
+        ..Usage::default()
+    };
     let id = hex(&mut arrival.rng, 3);
     let parts = Parts {
         id: &id,

@@ -122,7 +122,7 @@ impl Server {
             let finishes = [FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused];
             let finish = *self.random.choice(&finishes).expect("not empty");
             let told = (self.random.f64() >= self.manner.silent).then_some(usage);
-            let answer = Answer { text: right_answer(prompt), usage: told, finish, odd: Vec::new() };
+            let answer = Answer { text: right_answer(prompt), usage: told, model: None, finish, odd: Vec::new() };
             let verdict = Verdict::Answer(answer);
             Judgement { verdict, billed: usage.total(), hints, in_outage: false, reached: true }
         })

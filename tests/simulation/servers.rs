@@ -77,7 +77,7 @@ const CLASSES: &[Class] = &[
 ];
 
 fn usage(random: &mut fastrand::Rng, tokens: std::ops::Range<u64>) -> Usage {
-    Usage { input_tokens: random.u64(tokens), output_tokens: random.u64(1..50) }
+    Usage { input_tokens: random.u64(tokens), output_tokens: random.u64(1..50), ..Usage::default() }
 }
 
 /// A run of some windows against a server of the class, without any other trouble.

@@ -165,7 +165,7 @@ impl Setting {
         let prompts: BTreeMap<u64, Prompt> = (1..=count)
             .map(|number| {
                 let output_tokens = random.u64(1..=max_output_tokens.unwrap_or(900));
-                let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens };
+                let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens, ..Usage::default() };
                 let batch = ((number - 1) / batch_size) as u32;
                 (number, Prompt { usage, batch, doomed: random.f64() < doomed })
             })

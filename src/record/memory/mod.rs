@@ -161,7 +161,7 @@ impl Admissions for MemoryStore {
 
     fn finish(&mut self, finished: &[Finished], now: &Now) -> Result<(), StoreError> {
         for Finished { key, fingerprint, settled, ended } in finished {
-            if let Some(Settlement { reservation, used, heard }) = settled
+            if let Some(Settlement { reservation, used, heard, .. }) = settled
                 && let Some(Place { entry, at, quarter }) = self.flying.remove(&reservation.attempt)
             {
                 // Nothing is taken off numbers that a person set, or that start afresh, for what they do not hold.

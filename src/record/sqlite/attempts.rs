@@ -88,7 +88,7 @@ impl Admissions for SqliteStore {
                 .optional()?;
             for Finished { key, fingerprint, settled, ended } in finished {
                 let end = End { run, key, fingerprint: *fingerprint, ended, now };
-                let Some(Settlement { reservation, used, heard }) = settled else {
+                let Some(Settlement { reservation, used, heard, told }) = settled else {
                     end.record_unsent(transaction, AttemptId::of(run.id, attempts))?;
                     attempts += 1;
                     continue;
@@ -106,7 +106,7 @@ impl Admissions for SqliteStore {
                 change.requests += signed(used.requests) - 1;
                 change.settled += 1;
                 change.heard = change.heard.max(*heard);
-                end.record(transaction, reservation.attempt, *heard)?;
+                end.record(transaction, reservation.attempt, *heard, told)?;
             }
             if !entries.is_empty() {
                 let rev = next(transaction, "rev")?;

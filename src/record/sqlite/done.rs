@@ -13,7 +13,7 @@ use crate::plan::{DoneSet, History, HistoryError};
 
 /// What [`known`] reads.
 const KNOWN: &str = "SELECT i.key, i.ended_run, i.fingerprint, i.ended_status, i.bytes, i.hash, i.unsettled OR i.status IN (1, 2), r.rehearsal,
-    a.input_tokens, a.output_tokens FROM outs o JOIN items i ON i.out = o.id JOIN runs r ON r.id = i.ended_run
+    a.input_tokens, a.output_tokens, a.cached_tokens, a.reasoning_tokens FROM outs o JOIN items i ON i.out = o.id JOIN runs r ON r.id = i.ended_run
     LEFT JOIN attempts a ON a.id = i.ended_by WHERE o.name = ?1";
 
 /// The history of an outputs folder, on a connection of its own.
@@ -76,6 +76,11 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Option<Known>> {
         unsettled: row.get(6)?,
         output: content(row, 4)?,
         rehearsal: row.get(7)?,
-        usage: Usage { input_tokens: tokens(8)?, output_tokens: tokens(9)? },
+        usage: Usage {
+            input_tokens: tokens(8)?,
+            output_tokens: tokens(9)?,
+            cached_tokens: tokens(10)?,
+            reasoning_tokens: tokens(11)?,
+        },
     }))
 }

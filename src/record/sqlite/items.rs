@@ -4,7 +4,7 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::super::entry::{IllegalStep, Step, next_status};
-use super::super::{AttemptId, Claim, Ended};
+use super::super::{AttemptId, Claim, Ended, Told};
 use super::{RunRow, signed, unsigned};
 use crate::clock::{Mono, Now};
 use crate::model::{Before, Class, ContentId, Fingerprint, Key, Status, Usage};
@@ -120,11 +120,12 @@ impl End<'_> {
         transaction: &Transaction<'_>,
         attempt: AttemptId,
         heard: Mono,
+        told: &Told,
     ) -> rusqlite::Result<()> {
         let columns = Columns::of(self.ended);
         let (status, _) = step(transaction, self.run, self.key, columns.step)?;
         let age = signed(heard.until(self.now.mono).as_millis());
-        self.write(transaction, attempt, status, &columns, Some(self.now.wall.timestamp_millis() - age))
+        self.write(transaction, attempt, status, &columns, Some((self.now.wall.timestamp_millis() - age, told)))
     }
 
     /// Journals the end of a prompt that is not sent, or not again: as an attempt without a beginning.
@@ -147,20 +148,22 @@ impl End<'_> {
         attempt: AttemptId,
         status: Status,
         columns: &Columns<'_>,
-        heard_ms: Option<i64>,
+        heard: Option<(i64, &Told)>,
     ) -> rusqlite::Result<()> {
         let Columns { usage, class, message, finish, output, text, step } = columns;
         let bytes = output.map_or(0, |output| signed(output.bytes));
         let hash = output.map(|output| output.hash);
+        let told = heard.map(|(_, told)| told);
         transaction
             .prepare_cached(
                 "UPDATE attempts SET status = ?2, heard_ms = ?3, ended_ms = ?4, input_tokens = ?5, output_tokens = ?6,
-                 class = ?7, message = ?8, finish = ?9, bytes = ?10, hash = ?11 WHERE id = ?1",
+                 class = ?7, message = ?8, finish = ?9, bytes = ?10, hash = ?11, cached_tokens = ?12, reasoning_tokens = ?13,
+                 model = ?14, wait_ms = ?15, hints = ?16 WHERE id = ?1",
             )?
             .execute(params![
                 attempt.number(),
                 status as i64,
-                heard_ms,
+                heard.map(|(ms, _)| ms),
                 self.now.wall.timestamp_millis(),
                 signed(usage.input_tokens),
                 signed(usage.output_tokens),
@@ -168,7 +171,12 @@ impl End<'_> {
                 message,
                 finish,
                 bytes,
-                hash
+                hash,
+                signed(usage.cached_tokens),
+                signed(usage.reasoning_tokens),
+                told.and_then(|told| told.model.as_deref()),
+                told.and_then(|told| told.wait).map(|wait| signed(wait.as_millis())),
+                told.and_then(|told| told.hints.as_deref())
             ])?;
         if let Some(text) = text {
             transaction.execute("INSERT INTO answers VALUES (?1, ?2)", params![attempt.number(), text])?;
@@ -225,4 +233,63 @@ pub(super) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<C
     let hash: Option<[u8; 16]> = row.get(column + 1)?;
     let Some(hash) = hash else { return Ok(None) };
     Ok(Some(ContentId { bytes: unsigned(row.get(column)?), hash }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rusqlite::types::Value::{Blob, Integer, Null, Text};
+
+    use super::super::tests::{at, claim, fresh, info};
+    use crate::admit::ledger::Amount;
+    use crate::model::{Class, ContentId, FinishReason, Key, Usage};
+    use crate::record::{Admissions as _, Claim, Ended, Finished, Journal as _, Reservation, Settlement, Told};
+
+    fn end(reservation: Reservation, ended: Ended, told: Told) -> Finished {
+        let claim = claim(7, 5);
+        let settled = Settlement { reservation, used: Amount::request(5), heard: at(2).mono, told };
+        Finished { key: claim.key, fingerprint: claim.fingerprint, settled: Some(settled), ended }
+    }
+
+    #[test]
+    fn each_attempt_is_a_row_of_its_own_that_the_next_one_leaves_alone() {
+        let (_folder, _, mut store) = fresh();
+        let begin = |store: &mut super::super::SqliteStore, attempt, seconds| {
+            let claim = Claim { attempt, ..claim(7, 5) };
+            store.begin(&[claim], &|| at(seconds)).expect("begun").admitted.pop().expect("it fits")
+        };
+        let first = begin(&mut store, 1, 0);
+        let hints = Some("requests 0/5 refused".to_owned());
+        let told = Told { model: None, wait: Some(Duration::from_millis(1_500)), hints };
+        store.finish(&[end(first, Ended::Again { class: Some(Class::RateLimited) }, told)], &at(3)).expect("finished");
+        let second = begin(&mut store, 2, 5);
+        let usage = Usage { input_tokens: 4, output_tokens: 3, cached_tokens: 2, reasoning_tokens: 1 };
+        let output = ContentId::of(b"an answer");
+        let done = Ended::Done { usage, finish: FinishReason::Complete, output };
+        let told = Told { model: Some("m-2026".to_owned()), ..Told::default() };
+        store.finish(&[end(second, done, told)], &at(6)).expect("finished");
+        store.start_run(&info("out"), &at(7)).expect("a run");
+        let _flying = begin(&mut store, 1, 8);
+        let mut rows = store
+            .connection
+            .prepare("SELECT run, number, status, class, wait_ms, hints, model, cached_tokens, reasoning_tokens, hash FROM attempts ORDER BY id")
+            .expect("a query");
+        let mut told = |column: usize| -> Vec<rusqlite::types::Value> {
+            rows.query_map([], |row| row.get(column)).expect("rows").map(|value| value.expect("a value")).collect()
+        };
+        assert_eq!([told(0), told(1), told(2)].map(|values| values.len()), [3; 3]);
+        assert_eq!(told(0), [Integer(1), Integer(1), Integer(2)]);
+        assert_eq!(told(1), [Integer(1), Integer(2), Integer(1)]);
+        assert_eq!(told(2), [Integer(2), Integer(3), Integer(1)]);
+        assert_eq!(told(3), [Text("rate_limited".to_owned()), Null, Null]);
+        assert_eq!(told(4), [Integer(1_500), Null, Null]);
+        assert_eq!(told(5), [Text("requests 0/5 refused".to_owned()), Null, Null]);
+        assert_eq!(told(6), [Null, Text("m-2026".to_owned()), Null]);
+        assert_eq!([told(7), told(8)], [[Integer(0), Integer(2), Integer(0)], [Integer(0), Integer(1), Integer(0)]]);
+        assert_eq!(told(9), [Null, Blob(output.hash.to_vec()), Null]);
+        drop(rows);
+        let known = &store.find("out", "m").expect("found").known[&Key::from(7)];
+        assert!(known.usage == usage && known.unsettled && known.output == Some(output), "{known:?}");
+    }
 }

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::admit::ledger::Amount;
     use crate::model::{Class, ContentId, FinishReason, Key, Usage};
-    use crate::record::{Admissions as _, Ended, Finished, Journal as _, Settlement};
+    use crate::record::{Admissions as _, Ended, Finished, Journal as _, Settlement, Told};
 
     fn notes(seconds: std::ops::Range<u64>) -> Vec<(DateTime<Utc>, String)> {
         seconds.map(|second| (at(second).wall, format!("note {second}"))).collect()
@@ -95,8 +95,12 @@ mod tests {
         let claim = claim(key, 5);
         let mut admitted = store.begin(std::slice::from_ref(&claim), &|| at(begun)).expect("begun").admitted;
         let heard = at(begun + seconds);
-        let settled =
-            Settlement { reservation: admitted.pop().expect("it fits"), used: Amount::request(5), heard: heard.mono };
+        let settled = Settlement {
+            reservation: admitted.pop().expect("it fits"),
+            used: Amount::request(5),
+            heard: heard.mono,
+            told: Told::default(),
+        };
         let ended = if finish {
             Ended::Done { usage: Usage::default(), finish: FinishReason::Complete, output: ContentId::of(b"x") }
         } else {

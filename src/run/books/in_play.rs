@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::admit::server::Ticket;
 use crate::model::{Class, FinishReason, Ordinal, Usage, Work};
-use crate::record::{Reservation, Settlement};
+use crate::record::{Reservation, Settlement, Told};
 
 /// The work in play.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(in crate::run) struct Sent {
     /// Its request, from when it left.
     pub(in crate::run) ticket: Ticket,
     pub(super) reservation: Reservation,
+    /// What the server told, once it is heard of.
+    pub(in crate::run) told: Told,
 }
 
 /// Work whose output is on its way to the disk.
@@ -141,7 +143,7 @@ mod tests {
     use crate::run::tests::{reservation, ticket, work};
 
     fn sent(ordinal: u32) -> Sent {
-        Sent { work: work(ordinal, 10), ticket: ticket(0), reservation: reservation(30) }
+        Sent { work: work(ordinal, 10), ticket: ticket(0), reservation: reservation(30), told: Told::default() }
     }
 
     fn failed(ordinal: u32, is_doomed: bool) -> Output {

@@ -20,7 +20,7 @@ use crate::admit::ledger::Amount;
 use crate::admit::server::Ticket;
 use crate::clock::{Mono, Now};
 use crate::model::{Class, Content, ContentId, Doom, Ending, Key, Ordinal, Usage, Work};
-use crate::record::{Ended, Finished, Reservation, Settlement};
+use crate::record::{Ended, Finished, Reservation, Settlement, Told};
 use crate::report::event::Event;
 use crate::report::summary::Tally;
 use crate::send::answer::Answer;
@@ -131,12 +131,12 @@ impl Books {
     pub(super) fn sent(&mut self, work: Work, reservation: Reservation, ticket: Ticket) {
         self.trials.begin(work.ordinal);
         self.tally.requests += 1;
-        self.play.send(Sent { work, ticket, reservation });
+        self.play.send(Sent { work, ticket, reservation, told: Told::default() });
     }
 
     /// A request was admitted, and does not leave after all.
     pub(super) fn give_back(&mut self, work: Work, reservation: Reservation, now: Mono) {
-        let settled = Settlement { reservation, used: Amount::default(), heard: now };
+        let settled = Settlement { reservation, used: Amount::default(), heard: now, told: Told::default() };
         self.again(work, settled, None, now);
     }
 
@@ -153,8 +153,8 @@ impl Books {
 
     /// A prompt has its answer. Returns what it used as well.
     pub(super) fn answered(&mut self, now: Mono, sent: Sent, answer: Answer) -> (Usage, Vec<Note>) {
-        let Sent { work, reservation, .. } = sent;
-        let Answer { text, usage, finish, odd } = answer;
+        let Sent { work, reservation, told, .. } = sent;
+        let Answer { text, usage, model, finish, odd } = answer;
         let mut notes = Vec::new();
         for what in odd {
             self.tally.odd(what);
@@ -162,9 +162,17 @@ impl Books {
         }
         // Where nothing was reported or counted, what was reserved is the safe number.
         let input_tokens = work.input_tokens;
-        let usage =
-            usage.unwrap_or(Usage { input_tokens, output_tokens: reservation.tokens().saturating_sub(input_tokens) });
-        let settled = Some(Settlement { reservation, used: Amount::request(usage.total()), heard: now });
+        let usage = usage.unwrap_or(Usage {
+            input_tokens,
+            output_tokens: reservation.tokens().saturating_sub(input_tokens),
+            ..Usage::default()
+        });
+        let settled = Some(Settlement {
+            reservation,
+            used: Amount::request(usage.total()),
+            heard: now,
+            told: Told { model, ..told },
+        });
         let result = Ok(Answered { usage, finish });
         notes.push(self.write(Output { work, settled, result, again: false }, Content::Answer(text)));
         (usage, notes)
@@ -172,7 +180,7 @@ impl Books {
 
     /// A request has failed. `random`, from 0 to 1, spreads the retries.
     pub(super) fn failed(&mut self, now: Mono, sent: Sent, failure: Failure, means: Means, random: f64) -> Vec<Note> {
-        let Sent { work, reservation, .. } = sent;
+        let Sent { work, reservation, told, .. } = sent;
         let Failure { kind, class, message, wait, billed, usage } = failure;
         let tokens = match billed {
             Billed::No => 0,
@@ -190,7 +198,7 @@ impl Books {
         } else {
             Amount::request(tokens)
         };
-        let settled = Settlement { reservation, used, heard: now };
+        let settled = Settlement { reservation, used, heard: now, told: Told { wait, ..told } };
         let usage = usage.unwrap_or_default();
         match means {
             Means::Own => {

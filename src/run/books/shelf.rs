@@ -261,19 +261,23 @@ mod tests {
 
     fn put(shelf: &mut Shelf, ended: Ended, end: End) {
         let Work { key, fingerprint, .. } = work(0, 1);
-        let settled =
-            Settlement { reservation: reservation(5), used: crate::admit::ledger::Amount::request(5), heard: Mono(0) };
+        let settled = Settlement {
+            reservation: reservation(5),
+            used: crate::admit::ledger::Amount::request(5),
+            heard: Mono(0),
+            told: crate::record::Told::default(),
+        };
         shelf.put(Finished { key, fingerprint, settled: Some(settled), ended }, end);
     }
 
     fn done(shelf: &mut Shelf, ordinal: u32) {
-        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4 }, FinishReason::Complete);
+        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4, ..Usage::default() }, FinishReason::Complete);
         let ended = Ended::Done { usage, finish, output: ContentId::of(b"yes") };
         put(shelf, ended, End::Done { work: work(ordinal, 1), usage, finish, text: "yes".to_owned() });
     }
 
     fn kept(shelf: &mut Shelf, ordinal: u32, alone: bool) {
-        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4 }, FinishReason::Complete);
+        let (usage, finish) = (Usage { input_tokens: 1, output_tokens: 4, ..Usage::default() }, FinishReason::Complete);
         let why = Unwritten { why: "full".to_owned(), alone };
         if !alone {
             shelf.is_unwritten();

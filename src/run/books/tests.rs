@@ -99,12 +99,12 @@ fn an_answer_without_usage_counts_what_was_reserved() {
     let mut books = books(1, [1]);
     let sent = books.take_sent(Ordinal(1)).expect("it is at the server");
     let (usage, _) = books.answered(NOW, sent, Answer { usage: None, ..an_answer() });
-    assert_eq!(usage, Usage { input_tokens: 10, output_tokens: 20 });
+    assert_eq!(usage, Usage { input_tokens: 10, output_tokens: 20, ..Usage::default() });
 }
 
 #[test]
 fn a_failure_is_settled_by_what_it_may_have_cost() {
-    let usage = |tokens| Some(Usage { input_tokens: tokens, output_tokens: 0 });
+    let usage = |tokens| Some(Usage { input_tokens: tokens, output_tokens: 0, ..Usage::default() });
     for (billed, reported, class, used, unknown) in [
         (Billed::No, None, Class::ServerError, Amount::request(0), 0),
         (Billed::Maybe, None, Class::ServerError, Amount::request(30), 30),

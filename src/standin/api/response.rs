@@ -328,7 +328,7 @@ mod tests {
             model: "gpt-4o",
             text: "hi",
             ending,
-            usage: Usage { input_tokens: 8, output_tokens: 1 },
+            usage: Usage { input_tokens: 8, output_tokens: 1, ..Usage::default() },
             choices: 1,
             max_output_tokens: None,
             instructions: None,
