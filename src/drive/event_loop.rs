@@ -172,13 +172,13 @@ impl<'a> EventLoop<'a> {
                 Next::Broken(part) => return Stop::AtOnce(Input::Broken(ended_unexpectedly(part))),
                 Next::Nothing => {}
             }
-            if let Some(drawn) = self.drawn.take() {
-                next = Next::Input(Input::Drawn(drawn));
-                continue;
-            }
             let behind = self.watch.is_behind();
             if std::mem::replace(&mut self.behind, behind) != behind {
                 next = Next::Input(Input::Behind(behind));
+                continue;
+            }
+            if let Some(drawn) = self.drawn.take() {
+                next = Next::Input(Input::Drawn(drawn));
                 continue;
             }
             let nap = wake.map_or(LONGEST_SLEEP, |at| self.clock.mono().until(at).min(LONGEST_SLEEP));
