@@ -1,12 +1,10 @@
 //! What a run says of itself, and what the runs before it have left.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 
 use super::AttemptId;
 use super::entry::LostRequest;
-use crate::model::{ContentId, Key, Known};
+use crate::model::{ContentId, Key};
 
 /// How many of the latest answers tell what a model's answers need.
 pub(super) const LATEST_ANSWERS: usize = 256;
@@ -27,8 +25,6 @@ pub struct RunInfo {
 /// What earlier runs left of an outputs folder.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The last end of each prompt.
-    pub known: HashMap<Key, Known>,
     /// Requests that were in flight when their run died.
     pub lost: Vec<LostRequest>,
     /// Answers that could not be written.

@@ -14,8 +14,8 @@ use promptmill::admit::ledger::Ledger;
 use promptmill::admit::server::{Pacing, ServerLimits};
 use promptmill::clock::{Day, Mono, Now, nanos};
 use promptmill::model::{
-    Before, Cause, Class, Content, ContentId, Doom, Drawn, Ending, Fingerprint, Key, Ordinal, Place, Portion, Signal,
-    Spot, Status, Supply, Usage, Work,
+    Before, Cause, Class, Content, ContentId, Doom, Drawn, Ending, Fingerprint, Key, Known, Ordinal, Place, Portion,
+    Signal, Spot, Status, Supply, Usage, Work,
 };
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, Journal as _, RunInfo, Settlement};
@@ -747,7 +747,8 @@ impl World {
             self.laws.stuck("it is started again and again");
             return;
         }
-        let Found { known, lost, kept, .. } = self.store.find(OUTPUTS, MODEL).expect("a store in memory");
+        let known = self.known();
+        let Found { lost, kept, .. } = self.store.find(OUTPUTS, MODEL).expect("a store in memory");
         let info = RunInfo { outputs: OUTPUTS.to_owned(), model: MODEL.to_owned(), rehearsal: false, pid: 1 };
         self.store.start_run(&info, &now).expect("a store in memory");
         let stands = |key: &Key| {
@@ -857,11 +858,19 @@ impl World {
         }
     }
 
+    /// What the journal knows of the prompts.
+    fn known(&self) -> BTreeMap<Key, Known> {
+        let keys: Vec<_> = self.prompts.keys().map(|number| Key::from(*number)).collect();
+        let mut history = self.store.history(OUTPUTS).expect("a store in memory");
+        let known = history.known(&keys).expect("a store in memory");
+        keys.into_iter().zip(known).filter_map(|(key, known)| Some((key, known?))).collect()
+    }
+
     /// The closing judgement.
     fn judge(&mut self, began: u64) {
         let now = self.now();
         let clean = self.outcome.runs == 1;
-        let known = self.store.find(OUTPUTS, MODEL).expect("a store in memory").known;
+        let known = self.known();
         for &number in self.prompts.keys() {
             let key = Key::from(number);
             let status = known.get(&key).map(|known| known.status);

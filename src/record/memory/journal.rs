@@ -20,6 +20,29 @@ impl MemoryStore {
         self.rows.iter().filter(move |((run, _), _)| is_of(run)).map(|((run, key), row)| (*run, key, row))
     }
 
+    /// The last end of each prompt.
+    fn known(&self, outputs: &str) -> HashMap<Key, Known> {
+        let mut all: HashMap<Key, Known> = HashMap::new();
+        for (run, key, row) in self.rows_of(outputs) {
+            match row.status {
+                // What stood in an output's place says nothing of its prompt.
+                _ if row.class == Some(Class::OutputBlocked) => {}
+                Status::Done | Status::Failed | Status::Unwritten => {
+                    let Row { fingerprint, status, bytes, output, usage, .. } = *row;
+                    let rehearsal = self.runs[&run].info.rehearsal;
+                    let known = Known { run, fingerprint, status, bytes, unsettled: false, output, rehearsal, usage };
+                    all.insert(key.clone(), known);
+                }
+                Status::Sending | Status::Waiting | Status::Lost => {
+                    if let Some(known) = all.get_mut(key) {
+                        known.unsettled = true;
+                    }
+                }
+            }
+        }
+        all
+    }
+
     /// The latest answers of `model`.
     fn latest(&self, model: &str) -> Vec<(&Run, &Row)> {
         let rows = self.rows.iter().filter_map(|((run, _), row)| Some((self.runs.get(run)?, row)));
@@ -49,20 +72,6 @@ impl Journal for MemoryStore {
                 found.kept.extend(row.attempt.map(|attempt| KeptAnswer { attempt, key: key.clone(), text }));
             }
             let rehearsal = self.runs[&run].info.rehearsal;
-            match row.status {
-                // What stood in an output's place says nothing of its prompt.
-                _ if row.class == Some(Class::OutputBlocked) => {}
-                Status::Done | Status::Failed | Status::Unwritten => {
-                    let Row { fingerprint, status, bytes, output, usage, .. } = *row;
-                    let known = Known { run, fingerprint, status, bytes, unsettled: false, output, rehearsal, usage };
-                    found.known.insert(key.clone(), known);
-                }
-                Status::Sending | Status::Waiting | Status::Lost => {
-                    if let Some(known) = found.known.get_mut(key) {
-                        known.unsettled = true;
-                    }
-                }
-            }
             if let (Status::Sending, Some(attempt)) = (row.status, row.attempt) {
                 let earlier = self.rows_of(outputs).filter(|(other, of, _)| (*of, *other != run) == (key, true));
                 let seen = |row: &Row| {
@@ -87,7 +96,7 @@ impl Journal for MemoryStore {
     }
 
     fn history(&self, outputs: &str) -> Result<Box<dyn History>, StoreError> {
-        Ok(Box::new(Remembered(self.find(outputs, "")?.known)))
+        Ok(Box::new(Remembered(self.known(outputs))))
     }
 
     fn start_run(&mut self, info: &RunInfo, now: &Now) -> Result<(), StoreError> {

@@ -1,6 +1,5 @@
 //! What is known of the prompts of an outputs folder: all at once as a set of what is done, or one by one.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -55,13 +54,6 @@ impl History for SqliteHistory {
         };
         Ok(run().map_err(|source| database(&self.path, source))?)
     }
-}
-
-/// What is known of every prompt of the folder `outputs`.
-pub(super) fn all_known(connection: &Connection, outputs: &str) -> rusqlite::Result<HashMap<Key, Known>> {
-    let mut items = connection.prepare(KNOWN)?;
-    let items = items.query_map([outputs], |row| Ok(Some(Key::from(row.get_ref(0)?.as_str()?)).zip(known(row)?)))?;
-    items.filter_map(Result::transpose).collect()
 }
 
 /// `None` where the row is of a status that another version has.

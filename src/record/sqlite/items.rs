@@ -289,7 +289,8 @@ mod tests {
         assert_eq!([told(7), told(8)], [[Integer(0), Integer(2), Integer(0)], [Integer(0), Integer(1), Integer(0)]]);
         assert_eq!(told(9), [Null, Blob(output.hash.to_vec()), Null]);
         drop(rows);
-        let known = &store.find("out", "m").expect("found").known[&Key::from(7)];
+        let known = store.history("out").expect("a history").known(&[Key::from(7)]).expect("read").pop().flatten();
+        let known = known.expect("it was answered");
         assert!(known.usage == usage && known.unsettled && known.output == Some(output), "{known:?}");
     }
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::super::entry::{LostRequest, Step, next_status};
 use super::super::{AttemptId, Found, Journal, KeptAnswer, LATEST_ANSWERS, LastRun, RunInfo, StoreError};
-use super::done::{self, SqliteHistory};
+use super::done::SqliteHistory;
 use super::items::{self, content, illegal};
 use super::{RunRow, SqliteStore, day, signed, unsigned};
 use crate::clock::Now;
@@ -16,7 +16,6 @@ impl Journal for SqliteStore {
     fn find(&self, outputs: &str, model: &str) -> Result<Found, StoreError> {
         let run = || -> rusqlite::Result<Found> {
             Ok(Found {
-                known: done::all_known(&self.connection, outputs)?,
                 lost: lost(&self.connection, outputs)?,
                 kept: kept(&self.connection, outputs)?,
                 latest_output_tokens: latest_output_tokens(&self.connection, model)?,
