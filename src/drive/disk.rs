@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event_loop::Back;
+use super::back::Back;
 use super::parts::{Part, Unstarted, start};
 use crate::model::{Class, Content, Doom, Fingerprint, Fingerprinter, Key, Ordinal, RequestTemplate, Spot};
 use crate::run::{Input, Unwritten};

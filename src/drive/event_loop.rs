@@ -11,15 +11,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::back::Back;
 use super::disk::{self, Disk};
 use super::keeper::Keeper;
 use super::parts::{Gone, Part, ended_unexpectedly, first_panic};
 use super::reader::Reader;
 use super::request::{Heard, Sender, not_sent};
 use super::{Driven, News, Watch};
-use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
-use crate::model::{Doom, Drawn, Ending, Ordinal, Supply};
+use crate::model::{Drawn, Ending, Supply};
 use crate::plan::Draft;
 use crate::report::event::Event;
 use crate::run::{Action, Input, Machine};
@@ -31,18 +31,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 /// Where a run ends at once, its threads have so long to end what they are at.
 const CLOSING: Duration = Duration::from_secs(1);
-
-/// What comes back to the loop.
-pub(super) enum Back {
-    Input(Input),
-    /// A prompt's request, ready to be sent, or why it cannot be.
-    Ready(Ordinal, Result<serde_json::Value, Doom>),
-    /// What was read on in the input.
-    Read(Draft),
-    Used(Used),
-    Warning(String),
-    Gone(Gone),
-}
 
 /// What the loop goes on with.
 enum Next {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event_loop::Back;
+use super::back::Back;
 use super::parts::{Part, Unstarted, start};
 use crate::admit::hint::LearnedLimit;
 use crate::clock::Clock;

@@ -3,6 +3,7 @@
 //! It decides nothing. `select!` only gathers the next input; the machine answers it at once. Requests are tasks of this loop, files are read and
 //! written by a small pool (`disk`), and the store has a thread of its own (`keeper`), so that many requests share one transaction.
 
+mod back;
 mod control;
 mod disk;
 mod event_loop;

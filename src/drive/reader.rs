@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::event_loop::Back;
+use super::back::Back;
 use super::parts::{Part, Unstarted, start};
 use crate::plan::{Draft, Feed};
 use crate::run::Input;

@@ -4,6 +4,7 @@
 //! [`Control`] ends the run early.
 
 mod close;
+mod ended;
 mod failure;
 mod held;
 mod input;
@@ -14,7 +15,7 @@ mod run;
 mod send;
 
 pub use crate::drive::Control;
-pub use close::Ended;
+pub use ended::Ended;
 pub use failure::Failure;
 pub(crate) use input::{of_tokenizer, recover_lost};
 use order::Metered;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::close::Ended;
+use super::ended::Ended;
 use super::input::{of_tokenizer, recover_lost};
 use super::order::{Metered, Order};
 use super::{Failure, Mill};

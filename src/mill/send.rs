@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::close::Ended;
+use super::ended::Ended;
 use super::open_files::open_files;
 use super::run::Run;
 use super::{Failure, Mill};

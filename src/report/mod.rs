@@ -10,4 +10,5 @@ pub mod stderr;
 pub mod stdout;
 pub mod summary;
 pub mod terminal;
+pub mod waits;
 pub mod wording;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::model::{FinishReason, Oddity, Usage};
-use crate::report::event::Binds;
+use crate::report::waits::Binds;
 
 /// Counts of what this run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::cadence::Cadence;
-use super::event::{Binds, Event, WaitFor};
+use super::event::Event;
 use super::stderr::{Bar, Stderr};
 use super::summary::Progress;
 use super::wording::{Verbosity, line_of, wait_for_what};
@@ -15,6 +15,7 @@ use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
 use crate::model::text::{count, one_line, span};
 use crate::model::{Cause, Limits};
+use crate::report::waits::{Binds, WaitFor};
 
 /// A shorter wait for a limit is a pace,
 const SHORT: Duration = Duration::from_secs(1);

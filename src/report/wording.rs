@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
 
-use super::event::{Event, WaitFor};
+use super::event::Event;
 use super::learned::{line_at, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::clock::DayZone;
 use crate::model::text::{count, counted, dollars, span};
 use crate::model::{Cause, FinishReason, LimitName, Limits, Oddity, Signal};
+use crate::report::waits::WaitFor;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

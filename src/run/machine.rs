@@ -11,8 +11,9 @@ use crate::admit::server::ServerLimits;
 use crate::clock::{Mono, Now};
 use crate::model::{Doom, Drawn, Ending, Ordinal, Portion, Signal, Work};
 use crate::record::{Begun, Claim, Refusal};
-use crate::report::event::{Event, WaitFor};
+use crate::report::event::Event;
 use crate::report::summary::Progress;
+use crate::report::waits::WaitFor;
 use crate::send::classify::Verdict;
 
 /// So many prompts that fail without being sent are on their way to the disk at a time.

@@ -16,7 +16,8 @@ use crate::model::{
 };
 use crate::record::memory::MemoryStore;
 use crate::record::{Admissions as _, Claim, Reservation};
-use crate::report::event::{Event, WaitFor};
+use crate::report::event::Event;
+use crate::report::waits::WaitFor;
 use crate::send::answer::Answer;
 use crate::send::classify::{Billed, Failure, Kind, Verdict};
 

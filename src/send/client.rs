@@ -18,11 +18,9 @@ use serde::de::IgnoredAny;
 use url::Url;
 
 use super::reply::{Reply, TransportError};
+pub use super::tap::BODY_LIMIT;
 use super::tap::{self, Tap};
 use crate::model::{Api, Secret, is_local_host};
-
-/// The most bytes of a response; the longest answers of today's models are under 2 MB.
-pub const BODY_LIMIT: u64 = 64 << 20;
 
 /// How long a connection lies idle before we close it: shorter than the 60 to 75 s after which common servers do, so that we rarely write into one
 /// that is being closed.

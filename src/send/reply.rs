@@ -12,7 +12,7 @@ pub struct Reply {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body, at most [`super::client::BODY_LIMIT`] bytes.
+    /// Its body, at most [`super::tap::BODY_LIMIT`] bytes.
     pub body: Bytes,
 }
 
@@ -38,7 +38,7 @@ pub enum TransportError {
     Closed(String),
     /// The request never left: it could not be built, or its connection closed before a byte of it was written.
     NotSent(String),
-    /// The response is longer than [`super::client::BODY_LIMIT`]; the rest was not read.
+    /// The response is longer than [`super::tap::BODY_LIMIT`]; the rest was not read.
     Oversize,
 }
 

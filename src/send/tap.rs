@@ -16,8 +16,10 @@ use async_openai::middleware::HttpRequestFactory;
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
-use super::client::BODY_LIMIT;
 use super::reply::{Reply, TimeoutKind, TransportError};
+
+/// The most bytes of a response; the longest answers of today's models are under 2 MB.
+pub const BODY_LIMIT: u64 = 64 << 20;
 
 tokio::task_local! {
     /// What the request of this task heard.

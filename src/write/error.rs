@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::files::file_name;
+use super::name::file_name;
 use crate::atomic::advice;
 use crate::model::Key;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::unusable;
 use super::hold::Hold;
+use super::name::file_name;
 use super::{OutputsError, Sink, WriteError};
 use crate::model::{Content, ContentHash, ContentId, ERROR, Form, Key, Put};
 use crate::plan::Outputs;
@@ -101,11 +102,6 @@ impl Sink for Files {
     fn text(&self, key: &Key) -> io::Result<String> {
         fs::read_to_string(self.path(key))
     }
-}
-
-/// The name of a prompt's output.
-pub(super) fn file_name(key: &Key) -> String {
-    format!("{key}_output.txt")
 }
 
 /// The length of the file at `path`, 0 for none, or what stands there instead of one. A link counts as what it leads to; one that leads nowhere is

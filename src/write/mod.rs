@@ -5,6 +5,7 @@
 mod error;
 pub mod files;
 mod hold;
+mod name;
 
 pub use error::{OutputsError, WriteError};
 

@@ -8,8 +8,9 @@ use promptmill::admit::ledger::Amount;
 use promptmill::clock::{Now, nanos};
 use promptmill::model::{Content, Ending, Key, Limits, OnQuota, RunStop};
 use promptmill::record::{Claim, Refusal};
-use promptmill::report::event::{Event, WaitFor};
+use promptmill::report::event::Event;
 use promptmill::report::summary::Tally;
+use promptmill::report::waits::WaitFor;
 use promptmill::run::Rules;
 use promptmill::send::classify::{Failure, Kind, Verdict};
 

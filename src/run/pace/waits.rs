@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::{Mono, Now};
-use crate::report::event::{Binds, Event, WaitFor};
+use crate::report::event::Event;
+use crate::report::waits::{Binds, WaitFor};
 
 /// A wait that moves by less than this is not told again.
 const SAME_WAIT: Duration = Duration::from_secs(5);
