@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use promptmill::admit::hint::{LearnedLimit, Source, Unit};
 use promptmill::admit::ledger::{Amount, Ledger, Wait};
 use promptmill::admit::usage_md::Face;
 use promptmill::clock::{Day, Mono, Now};
@@ -16,8 +18,8 @@ use promptmill::record::entry::LostRequest;
 use promptmill::record::memory::MemoryStore;
 use promptmill::record::sqlite::SqliteStore;
 use promptmill::record::{
-    Admissions as _, Claim, Ended, FaceFound, Finished, Found, Journal, Refusal, Reservation, RunInfo, Settlement,
-    Told, UsageFile as _, UsageFileError,
+    self, Admissions as _, Claim, Ended, Endpoint, FaceFound, Finished, Found, Journal, Refusal, Reservation, RunInfo,
+    Settlement, Store, Told, UsageFile as _, UsageFileError, endpoint,
 };
 use proptest::prelude::*;
 
@@ -735,4 +737,223 @@ fn amounts_that_no_counter_holds_end_nothing() {
     let mut other = open(&ledger, no_limits, "boot", &at(3));
     assert!(other.used(&at(3)).expect("used").day.tokens > 1 << 53);
     assert!((1..=4).all(|key| known(&other, "out", key).is_some()));
+}
+
+/// What happens to a store that two runs after another use, each of one of two folders.
+#[derive(Clone, Debug)]
+enum WholeAct {
+    Start(usize, bool),
+    End,
+    Begin(u64),
+    Finish(usize, u8),
+    /// A prompt that is not sent.
+    Unsent(u64),
+    /// An output that nobody knows is found there.
+    Adopt(u64),
+    /// All kept answers are written, and the answer of each lost request whose number is even is found.
+    Recover,
+    Note(usize),
+    Learn(usize, u8),
+    Forget(Option<usize>),
+    Write,
+    Edit(u64, u64),
+    TakeEdit,
+    Reset,
+    /// The process dies and another starts.
+    Reopen,
+    Pass(u64),
+}
+
+fn whole_act() -> impl Strategy<Value = WholeAct> {
+    let key = || 1u64..8;
+    prop_oneof![
+        2 => (0usize..2, any::<bool>()).prop_map(|(folder, rehearsal)| WholeAct::Start(folder, rehearsal)),
+        1 => Just(WholeAct::End),
+        8 => key().prop_map(WholeAct::Begin),
+        8 => (any::<usize>(), 0u8..5).prop_map(|(which, how)| WholeAct::Finish(which, how)),
+        1 => key().prop_map(WholeAct::Unsent),
+        1 => key().prop_map(WholeAct::Adopt),
+        2 => Just(WholeAct::Recover),
+        1 => (0usize..4).prop_map(WholeAct::Note),
+        1 => (0usize..2, 0u8..3).prop_map(|(which, size)| WholeAct::Learn(which, size)),
+        1 => prop::option::of(0usize..2).prop_map(WholeAct::Forget),
+        2 => Just(WholeAct::Write),
+        1 => (0u64..900, 0u64..3).prop_map(|(tokens, requests)| WholeAct::Edit(tokens, requests)),
+        1 => Just(WholeAct::TakeEdit),
+        1 => Just(WholeAct::Reset),
+        1 => Just(WholeAct::Reopen),
+        3 => prop_oneof![0u64..30, 30u64..100].prop_map(WholeAct::Pass),
+    ]
+}
+
+/// Everything that a store tells, but for the texts of errors.
+fn told(store: &mut dyn Store, now: &Now) -> Vec<String> {
+    let mut told = Vec::new();
+    for outputs in ["one", "other"] {
+        let Found { lost, mut kept, latest_output_tokens } = store.find(outputs, "m").expect("found");
+        kept.sort_by(|one, other| one.key.cmp(&other.key));
+        let mut history = store.history(outputs).expect("read");
+        let keys: Vec<_> = (1..8).map(Key::from).collect();
+        let done = [false, true].map(|rehearsal| history.done(rehearsal).expect("read"));
+        let is_done = |key: &Key| done.each_ref().map(|done| done.contains(key, FINGERPRINT, 9));
+        told.push(format!("{:?} {kept:?} {latest_output_tokens:?}", in_order(lost)));
+        told.push(format!("{:?}", history.known(&keys).expect("read")));
+        told.push(format!("{:?}", keys.iter().map(is_done).collect::<Vec<_>>()));
+        told.push(format!("{:?} {:?}", store.last_run(outputs), store.last_notes(outputs, 3)));
+    }
+    told.push(format!("{:?} {:?}", store.mean_answer("m", false), store.mean_answer("m", true)));
+    told.push(format!("{:?} {:?}", store.learned(&server(0)), store.all_learned()));
+    // Those of one moment are in any order.
+    let mut recent = store.recent(now).expect("read");
+    recent.sort_by_key(|(at, amount)| (*at, amount.tokens, amount.requests));
+    told.push(format!("{:?} {recent:?}", store.used(now)));
+    told.push(format!("{:?}", store.preview(now).expect("read").used(now)));
+    store.is_there().expect("there");
+    told
+}
+
+fn server(which: usize) -> Endpoint {
+    endpoint(["https://a.test", "https://b.test"][which], None, "m")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every operation of a store: the file and the value tell the same after each.
+    #[test]
+    fn the_file_and_the_value_are_one_store(acts in prop::collection::vec(whole_act(), 1..50)) {
+        let none = Limits { tokens_per_day: Some(9_000), ..limits(2_000) };
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("usage.md");
+        let reopen = |now: &Now| record::open(&ledger, none, "boot".to_owned(), now).expect("the store opens");
+        let mut file = reopen(&at(0));
+        let mut value = MemoryStore::new(Ledger::new(none));
+        let (mut seconds, mut runs) = (0, 0);
+        // The prompts that the run has begun or ended, and the requests that are under way.
+        let (mut is_running, mut touched, mut flying) = (false, BTreeMap::new(), Vec::new());
+        for act in acts {
+            let now = at(seconds);
+            let both: [&mut dyn Store; 2] = [file.as_mut(), &mut value];
+            match act {
+                WholeAct::Start(folder, rehearsal) => {
+                    let info = RunInfo { rehearsal, ..info(["one", "other"][folder]) };
+                    for store in both {
+                        store.start_run(&info, &now).expect("a run");
+                    }
+                    runs += 1;
+                    (is_running, touched, flying) = (true, BTreeMap::new(), Vec::new());
+                }
+                WholeAct::End if is_running => for store in both {
+                    store.end_run("the end", &now).expect("ended");
+                },
+                WholeAct::Begin(key) if is_running && *touched.get(&key).unwrap_or(&true) => {
+                    let claim = Claim { before: before(key, runs), ..claim(key, 50 + key) };
+                    let [mut ours, mut theirs] = both.map(|store| store.begin(std::slice::from_ref(&claim), &|| now).expect("begun"));
+                    prop_assert_eq!(ours.refused, theirs.refused);
+                    if let Some(pair) = ours.admitted.pop().zip(theirs.admitted.pop()) {
+                        touched.insert(key, false);
+                        flying.push((key, pair));
+                    }
+                }
+                WholeAct::Finish(which, how) if !flying.is_empty() => {
+                    let (key, (ours, theirs)) = flying.swap_remove(which % flying.len());
+                    let usage = Usage { input_tokens: 5, output_tokens: key, cached_tokens: 2, reasoning_tokens: 1 };
+                    let ended = match how {
+                        0 => Ended::Done { usage, finish: FinishReason::Complete, output: ContentId::of(b"an answer") },
+                        1 => Ended::Failed { class: Class::ServerError, message: "m".into(), usage },
+                        2 => Ended::Failed { class: Class::OutputBlocked, message: "m".into(), usage },
+                        3 => Ended::Unwritten { usage, finish: FinishReason::Complete, text: format!("text of {key}") },
+                        _ => Ended::Again { class: None },
+                    };
+                    touched.insert(key, matches!(ended, Ended::Again { .. }));
+                    for (store, reservation) in both.into_iter().zip([ours, theirs]) {
+                        let end = end(key, ended.clone(), Some((reservation, Amount::request(5 + key))));
+                        store.finish(&[end], &now).expect("finished");
+                    }
+                }
+                WholeAct::Unsent(key) if is_running && *touched.get(&key).unwrap_or(&true) => {
+                    touched.insert(key, false);
+                    let ended = Ended::Failed { class: Class::NotText, message: "m".into(), usage: Usage::default() };
+                    for store in both {
+                        store.finish(&[end(key, ended.clone(), None)], &now).expect("finished");
+                    }
+                }
+                WholeAct::Adopt(key) if is_running && !touched.contains_key(&key) => {
+                    touched.insert(key, false);
+                    for store in both {
+                        store.adopt(&[(Key::from(key), FINGERPRINT, 9)], &now).expect("adopted");
+                    }
+                }
+                // A run does it before it starts, in a folder that no other run holds.
+                WholeAct::Recover if !is_running => for store in both {
+                    for outputs in ["one", "other"] {
+                        let Found { lost, kept, .. } = store.find(outputs, "m").expect("found");
+                        let even = lost.into_iter().filter(|lost| number(&lost.key).is_multiple_of(2));
+                        let usage = Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() };
+                        let answered: Vec<_> = even.map(|lost| (lost, usage, ContentId::of(b"an answer"))).collect();
+                        store.recover_lost(&answered, &now).expect("recovered");
+                        for answer in &kept {
+                            store.recover_kept(answer, &now).expect("recovered");
+                        }
+                    }
+                },
+                WholeAct::Note(count) if is_running => {
+                    let notes: Vec<_> = (0..count).map(|note| (now.wall, format!("note {note}"))).collect();
+                    for store in both {
+                        store.note(&notes).expect("noted");
+                    }
+                }
+                WholeAct::Learn(which, size) => {
+                    let limit = LearnedLimit {
+                        unit: Unit::Requests,
+                        group: None,
+                        size: f64::from(size),
+                        window: Duration::from_secs(60),
+                        burst: Duration::from_secs(1),
+                        source: Source::Headers,
+                        learned: now.wall,
+                    };
+                    for store in both {
+                        store.learn(&server(which), std::slice::from_ref(&limit)).expect("learned");
+                    }
+                }
+                WholeAct::Forget(which) => {
+                    let [ours, theirs] = both.map(|store| store.forget(which.map(server).as_ref()).expect("forgotten"));
+                    prop_assert_eq!(ours, theirs);
+                }
+                WholeAct::Write => {
+                    let [ours, theirs] = both.map(|store| store.write_face(&now).expect("written"));
+                    prop_assert_eq!(ours, theirs);
+                    let text = fs::read_to_string(&ledger).expect("there");
+                    prop_assert_eq!(value.usage_md(), Some(text.as_str()));
+                }
+                WholeAct::Edit(tokens, requests) => {
+                    let text = format!(
+                        "tokens_within_min = {tokens}\nrequests_within_min = {requests}\ntokens_within_day = {tokens}\n\
+                         minute_token_limit_reached = 0\nday_token_limit_reached = 0\nDate = {}\n",
+                        now.day.date
+                    );
+                    fs::write(&ledger, &text).expect("edited");
+                    let edited = fs::File::options().write(true).open(&ledger).expect("there");
+                    edited.set_modified(now.wall.into()).expect("dated");
+                    value.edit(&text, &now);
+                }
+                WholeAct::TakeEdit => {
+                    let [ours, theirs] = both.map(|store| store.take_edit(&now).expect("taken"));
+                    prop_assert_eq!(ours, theirs);
+                }
+                WholeAct::Reset => for store in both {
+                    store.reset_usage(&now).expect("reset");
+                },
+                WholeAct::Reopen => {
+                    file = reopen(&now);
+                    (is_running, touched, flying) = (false, BTreeMap::new(), Vec::new());
+                }
+                WholeAct::Pass(more) => seconds += more,
+                _ => {}
+            }
+            let now = at(seconds);
+            prop_assert_eq!(told(file.as_mut(), &now), told(&mut value, &now));
+        }
+    }
 }

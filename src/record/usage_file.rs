@@ -167,9 +167,11 @@ pub(super) fn text_of(path: &Path) -> Result<String, Unread> {
 }
 
 pub(super) fn take_in(ledger: &mut Ledger, face: &Face, identity: FileIdentity, now: &Now) {
+    // The day's requests do not stand there.
+    let requests = ledger.used(now).day.requests.max(face.minute.requests);
     ledger.clear_window();
     ledger.enter(Entry::settled(0, edited_at(identity, now), face.minute));
-    ledger.replace_day(Amount { tokens: day_tokens(face, now), requests: face.minute.requests }, now);
+    ledger.replace_day(Amount { tokens: day_tokens(face, now), requests }, now);
 }
 
 /// When the file was last changed, on the steady clock; at most a day ago.

@@ -170,6 +170,8 @@ impl Admissions for MemoryStore {
                 let settled = Settled { reserved: reservation.tokens, used: used.at_least(least), heard: *heard };
                 self.ledger.settle(entry, at, quarter, settled);
             }
+            // An end without a request has a row of its own.
+            self.attempts += u64::from(settled.is_none());
             let step = match ended {
                 Ended::Done { .. } => Step::Done,
                 Ended::Failed { .. } => Step::Fail,
