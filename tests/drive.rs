@@ -255,7 +255,9 @@ async fn nothing_is_begun_while_what_is_told_is_not_read() {
         tell.send(News::Read).expect("it listens");
         sent
     };
+    let reads = tokio::time::timeout(LONG, reads);
     let (driven, sent) = tokio::join!(driven(setting, &mut watched), reads);
+    let sent = sent.expect("it ticks while nothing is read");
     assert_eq!((sent, driven.ending.clone(), done(&driven)), (0, Ending::Complete, PROMPTS));
 }
 
@@ -301,4 +303,26 @@ async fn an_output_that_hangs_is_not_waited_for_after_a_second_signal() {
     assert_eq!(tally.done + tally.unrecorded, shelf.len());
     *gate.0.lock().expect("no panic") = true;
     gate.1.notify_all();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_while_it_ends_at_once_is_told() {
+    let (server, tell) = (serve(Options::default()), Arc::new(Mutex::new(None::<UnboundedSender<News>>)));
+    let signals = Arc::clone(&tell);
+    let shelf = Shelf::new(move |put| {
+        if put == 3 {
+            for signal in [Signal::Interrupt, Signal::Terminate] {
+                let tell = signals.lock().expect("no panic").clone().expect("it has started");
+                tell.send(News::Signal(signal)).expect("it listens");
+            }
+            // It is written when the loop waits for nothing but its threads.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let setting = setting(&server, shelf.clone());
+    *tell.lock().expect("no panic") = Some(setting.control.tell());
+    let driven = driven(setting, &mut Watched::default()).await;
+    assert_eq!((driven.ending.clone(), driven.is_over), (Ending::Interrupted(Signal::Interrupt), true));
+    let tally = &driven.machine.progress().tally;
+    assert_eq!(tally.done + tally.unrecorded, shelf.len());
 }
