@@ -20,7 +20,7 @@
 //! | `send` | what a request says, what an answer means and tells of limits, how long to back off | `client`, over the service in `tap` |
 //! | `record` | which step of a prompt may follow which | `sqlite` keeps ledger and journal, `usage_file` shows `usage.md` |
 //! | `write` | where an answer goes | `files` puts it there, `hold` keeps a second run out |
-//! | `run` | the machine: one input in, actions out; the pace, and what to do in an outage | |
+//! | `run` | the machine: one input in, actions out; a queue (what is next), a pace (when) and books (what came of it) | |
 //! | `drive` | | carries the machine's actions out: one event loop, and threads and tasks whose ends are heard of |
 //! | `report` | what is said | `terminal` shows it |
 //! | `config` | which settings hold | `load` reads files and environment |

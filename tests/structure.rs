@@ -29,12 +29,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The code of a file without comments and without its tests, which may look anywhere.
+/// The code of a file without comments and without its tests, which may look anywhere. They are at its end, or in a file of their own.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file");
-    let is_comment = |line: &&str| !line.trim_start().starts_with("//");
-    let is_code = |line: &&str| !line.trim_start().starts_with("#[cfg(test)]") && !line.starts_with("#[cfg(all(test");
-    text.lines().take_while(is_code).filter(is_comment).fold(String::new(), |text, line| text + line + "\n")
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let is_test = |line: &str| line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test");
+    let tests = lines.windows(2).position(|pair| is_test(pair[0].trim_start()) && pair[1].ends_with('{'));
+    lines.truncate(tests.unwrap_or(lines.len()));
+    lines.join("\n")
 }
 
 /// The folder (or file) of `src` that a source file belongs to.
@@ -98,4 +100,30 @@ fn the_database_is_named_in_its_own_room() {
     let named = |path: &PathBuf| code(path).contains("rusqlite") && !is_its_room(path);
     let named: Vec<_> = files(Path::new("src")).into_iter().filter(named).collect();
     assert!(named.is_empty(), "{named:?}");
+}
+
+/// Files and folders of `src/run`, each of which uses only those before it: the three parts of the machine do not know each other, but for the
+/// books, which are told by the pace what a failure means.
+const MACHINE: &[&str] = &["action", "input", "rules", "recover", "queue", "pace", "books", "machine"];
+
+#[test]
+fn the_parts_of_the_machine_use_each_other_in_one_direction() {
+    let place = |part: &str| MACHINE.iter().position(|known| *known == part);
+    for path in files(Path::new("src/run")).into_iter().filter(|path| !is_tests(path)) {
+        let inside = path.strip_prefix("src/run").expect("a file of the machine");
+        let part = inside.iter().next().expect("a name").to_string_lossy().trim_end_matches(".rs").to_owned();
+        if part == "mod" {
+            continue;
+        }
+        let here = place(&part).unwrap_or_else(|| panic!("{part} has no place among the parts"));
+        // From a part's own file and from its `mod.rs` the others are next door.
+        let is_top = inside.components().count() == 1 || inside.ends_with("mod.rs");
+        let code = code(&path);
+        let near = code.split("super::").skip(1).filter(|_| is_top);
+        for used in near.chain(code.split("crate::run::").skip(1)) {
+            let name: String = used.chars().take_while(|char| char.is_ascii_lowercase() || *char == '_').collect();
+            let up = place(&name).is_some_and(|there| there > here);
+            assert!(!up, "{} uses {name}, which comes after it", path.display());
+        }
+    }
 }
