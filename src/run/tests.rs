@@ -11,11 +11,11 @@ use crate::admit::ledger::Ledger;
 use crate::admit::server::{Charge, Pacing, ServerLimits, Ticket};
 use crate::clock::{Day, Mono, Now};
 use crate::model::{
-    Class, ContentId, Doom, Drawn, Ending, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota, Ordinal, Place,
-    Portion, Signal, Spot, Supply, Usage, Work,
+    Class, Content, ContentId, Doom, Drawn, Ending, Fingerprint, FinishReason, Key, Limits, OnDayLimit, OnQuota,
+    Ordinal, Place, Portion, Signal, Spot, Supply, Usage, Work,
 };
 use crate::record::memory::MemoryStore;
-use crate::record::{Admissions as _, Claim, Reservation};
+use crate::record::{Admissions as _, Begun, Claim, Reservation};
 use crate::report::event::Event;
 use crate::report::waits::WaitFor;
 use crate::send::answer::Answer;
@@ -386,7 +386,7 @@ fn a_last_failure_waits_for_what_is_still_drawn() {
     // The first prompt fails for the last time while the next is being read: whose fault it was is told by the next one's answer.
     let mut world = World::new(rules());
     let supply = |left: bool| Supply { prompts: 2, up_to_date: 0, portions: None, left };
-    let mut ended = None;
+    let (mut ended, mut waited_for) = (None, None);
     let mut reads = 0;
     while ended.is_none() {
         for action in world.step() {
@@ -408,12 +408,12 @@ fn a_last_failure_waits_for_what_is_still_drawn() {
             }
         }
         let is_early = world.now < Mono(0).plus(SECOND * 9);
-        if is_early && world.now > Mono(0).plus(SECOND) {
-            let binds = world.machine.progress().binds.map(|binds| binds.what.clone());
-            assert_eq!(binds, Some(WaitFor::Prompts));
+        if is_early {
+            waited_for = world.machine.progress().binds.map(|binds| binds.what.clone());
         }
         assert!(!is_early || world.count(|event| matches!(event, Event::Failed { .. })) == 0);
     }
+    assert_eq!(waited_for, Some(WaitFor::Prompts));
     assert_eq!(ended, Some(Ending::Complete));
     assert_eq!(world.count(|event| matches!(event, Event::Failed { .. })), 1);
 }
@@ -444,6 +444,83 @@ fn an_input_that_cannot_be_read_on_ends_the_run_when_what_is_in_flight_has_ended
     };
     assert_eq!((ending, reads), (Ending::Source("line 2".to_owned()), 2));
     assert_eq!((world.machine.progress().tally.done, world.machine.progress().jobs), (1, 9));
+}
+
+#[test]
+fn a_wait_for_one_prompt_is_no_end_while_more_is_being_read() {
+    let wait = Some(SECOND * 3_600);
+    let mut world = World::new(Rules { attempts: 2, ..rules() });
+    let supply = |left: bool| Supply { prompts: 2, up_to_date: 0, portions: None, left };
+    let (mut reads, mut sent, mut ended) = (0, Vec::new(), None);
+    while ended.is_none() {
+        for action in world.step() {
+            match action {
+                Action::Draw(_) => {
+                    reads += 1;
+                    let (work, delay) =
+                        if reads == 1 { (work(0, 1), Duration::ZERO) } else { (work(1, 1), SECOND * 9) };
+                    world.later(
+                        delay,
+                        Input::Drawn(Drawn { work: vec![work], portions: vec![], supply: supply(reads == 1) }),
+                    );
+                }
+                Action::Send(ordinal) => {
+                    sent.push(ordinal.0);
+                    let failure = Failure { wait, ..failure(Kind::Transient, Class::ServerError) };
+                    let verdict = if ordinal.0 == 0 { Verdict::Failure(failure) } else { answer(1, 1) };
+                    world.later(SECOND, Input::Heard(ordinal, verdict, Vec::new()));
+                }
+                Action::End(ending) => ended = Some(ending),
+                other => panic!("{other:?} is carried out by itself"),
+            }
+        }
+    }
+    // Nothing else is left then, and that is longer than is borne.
+    assert!(sent == [0, 1] && matches!(ended, Some(Ending::Outage { .. })), "{sent:?}, {ended:?}");
+}
+
+/// A machine with one request at the server and another one's claim at the store, and what that store answers.
+fn between(rules: &Rules) -> (Machine, Begun) {
+    let mut store = MemoryStore::new(Ledger::new(rules.limits));
+    let mut machine = machine(Rules { concurrency: Concurrency::Fixed(2), ..rules.clone() });
+    let mut ask = |actions: Vec<Action>| {
+        let claims = actions.into_iter().find_map(|action| match action {
+            Action::Begin(claims) => Some(claims),
+            _ => None,
+        });
+        store.begin(&claims.expect("more is begun"), &|| at(Mono(0))).expect("a store in memory")
+    };
+    let _ = machine.handle(&at(Mono(0)), Input::Start);
+    let begun = ask(machine.handle(&at(Mono(0)), Input::Drawn(all(vec![work(0, 1), work(1, 1), work(2, 1)]))));
+    let _ = machine.handle(&at(Mono(0)), Input::Begun(begun));
+    let _ = machine.handle(&at(Mono(1)), Input::Heard(Ordinal(0), answer(1, 1), Vec::new()));
+    let written = Input::Written(Ordinal(0), Content::Answer("yes".to_owned()), Ok(ContentId::of(b"yes")));
+    let begun = ask(machine.handle(&at(Mono(1)), written));
+    (machine, begun)
+}
+
+#[test]
+fn what_was_admitted_leaves_unless_a_pause_or_the_deadline_came_meanwhile() {
+    let sends = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Send(Ordinal(2))));
+    let (mut machine, begun) = between(&rules());
+    assert!(sends(&machine.handle(&at(Mono(2)), Input::Begun(begun))));
+    let (mut machine, begun) = between(&rules());
+    let throttled = Verdict::Failure(failure(Kind::Throttled, Class::RateLimited));
+    let _ = machine.handle(&at(Mono(2)), Input::Heard(Ordinal(1), throttled, Vec::new()));
+    assert!(!sends(&machine.handle(&at(Mono(2)), Input::Begun(begun))));
+    let deadline = Mono(0).plus(SECOND);
+    let (mut machine, begun) = between(&Rules { deadline: Some(deadline), ..rules() });
+    assert!(!sends(&machine.handle(&at(deadline), Input::Begun(begun))));
+    assert_eq!(machine.progress().in_flight, 1);
+}
+
+#[test]
+fn a_portion_that_is_all_there_is_needs_no_word() {
+    let mut world = World::new(rules());
+    let portions = vec![Portion { number: 0, prompts: 1, input_tokens: 1 }];
+    let mut drawn = Some(Drawn { portions, ..all(vec![work(0, 1)]) });
+    let ending = world.run(|_| drawn.take().expect("it is drawn once"), |_, _| (SECOND, answer(1, 1)));
+    assert_eq!((ending, world.count(|event| matches!(event, Event::Batch { .. }))), (Ending::Complete, 0));
 }
 
 #[test]

@@ -277,6 +277,25 @@ fn while_the_store_fails_answers_are_held_and_written_again_before_they_are_reco
 }
 
 #[test]
+fn nothing_is_begun_beside_an_answer_that_is_written_once_more_nor_does_the_store_work_before_it_has_it() {
+    let mut books = books(1, [1]);
+    let sent = books.take_sent(Ordinal(1)).expect("it is at the server");
+    let _ = books.answered(NOW, sent, an_answer());
+    written(&mut books, 1, Err(cannot(true)));
+    let finished = finish(&mut books);
+    let _ = books.unrecorded(&at(NOW), finished, NotRecorded::Store("full".to_owned()), true);
+    // Claims that were under way are admitted meanwhile.
+    assert!(books.admitted().is_none() && books.hold_back());
+    let trial = books.next_trial().expect("it is tried again");
+    assert_eq!(said(&books.keep(trial)), ["write"]);
+    assert!(books.hold_back(), "its own place was taken, and it is on its way there again");
+    written(&mut books, 1, Ok(()));
+    finish(&mut books);
+    assert_eq!(said(&books.recorded()), ["done", "ended"]);
+    assert!(books.admitted().is_some() && !books.hold_back());
+}
+
+#[test]
 fn a_store_that_is_given_up_loses_only_what_is_nowhere_else() {
     let mut books = books(1, [1, 2]);
     for (ordinal, result) in [(1, Ok(())), (2, Err(cannot(false)))] {

@@ -306,10 +306,25 @@ fn patience_ends_where_the_server_only_fails_and_what_else_is_waited_for_does_no
 }
 
 #[test]
+fn an_outage_that_is_longer_than_the_patience_is_not_begun_if_nothing_under_way_can_change_that() {
+    for (wait, others, is_told) in [(10, 0, true), (3_600, 1, true), (3_600, 0, false)] {
+        let mut pace = pace(&Rules { give_up_after: SECOND * 60, ..rules() });
+        let work = works(8);
+        for work in &work[..7] {
+            hear(&mut pace, work, 1, &failed(Kind::Transient, Class::ServerError), others);
+        }
+        let heard = hear(&mut pace, &work[7], 1, &asking(Kind::Transient, Class::ServerError, wait), others);
+        let told = matches!(heard.events[..], [Event::Paused { cause: Cause::Outage, .. }]);
+        assert_eq!(told, is_told, "{wait} s beside {others}: {heard:?}");
+    }
+}
+
+#[test]
 fn a_day_limit_of_the_server_is_a_day_limit_and_no_failure() {
     let day = Duration::from_secs(86_400);
     for (on_day_limit, stops) in [(OnDayLimit::Exit, true), (OnDayLimit::Wait, false)] {
         let mut pace = pace(&Rules { on_day_limit, give_up_after: SECOND * 60, ..rules() });
+        hear(&mut pace, &work(7, 10), 0, &failed(Kind::Transient, Class::ServerError), 1);
         let hint = ServerHint {
             unit: Unit::Requests,
             group: None,
