@@ -571,6 +571,25 @@ fn lost_requests_and_kept_answers_are_recovered_once() {
 }
 
 #[test]
+fn a_run_that_starts_leaves_alone_what_another_folder_s_run_has_in_flight() {
+    let (_folder, ledger, mut store) = fresh(limits(1_000));
+    let (first, second) = (admit(&mut store, 1, 70, at(0)), admit(&mut store, 2, 10, at(0)));
+    let mut other = open(&ledger, limits(1_000), "boot", &at(1));
+    other.start_run(&info("elsewhere"), &at(1)).expect("a run beside it");
+    assert_eq!(other.find("out", "m").expect("found").lost.len(), 2);
+    assert!(other.find("elsewhere", "m").expect("found").lost.is_empty());
+    // Its end is recorded as if nobody else were there.
+    store.finish(&[done(1, Some((first, 20)))], &at(2)).expect("finished");
+    let usage = Usage { input_tokens: 4, output_tokens: 5, ..Usage::default() };
+    let unwritten = Ended::Unwritten { usage, finish: FinishReason::Complete, text: "text".into() };
+    store.finish(&[end(2, unwritten, Some((second, Amount::request(9))))], &at(2)).expect("finished");
+    assert_eq!(known(&store, "out", 1).map(|known| known.status), Some(Status::Done));
+    // What it keeps is written by a run of its own folder.
+    assert!(other.find("elsewhere", "m").expect("found").kept.is_empty());
+    assert_eq!(other.find("out", "m").expect("found").kept.len(), 1);
+}
+
+#[test]
 fn usage_md_is_written_where_it_is_missing_and_is_ours_then() {
     let (_folder, ledger, mut store) = fresh(limits(100));
     let _ = admit(&mut store, 1, 30, at(0));

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 
 use super::{Action, Concurrency, Input, Machine, OutputEstimate, Rules};
-use crate::admit::ledger::Ledger;
+use crate::admit::ledger::{Amount, Ledger};
 use crate::admit::server::{Charge, Pacing, ServerLimits, Ticket};
 use crate::clock::{Day, Mono, Now};
 use crate::model::{
@@ -272,6 +272,30 @@ fn a_deadline_wakes_a_run_that_waits_for_nothing_else() {
     assert!(alarm(&actions) == Some(deadline) && !stops(&actions), "{actions:?}");
     let actions = machine.handle(&at(deadline), Input::Wake);
     assert!(stops(&actions) && !actions.iter().any(|action| matches!(action, Action::Begin(_))), "{actions:?}");
+}
+
+#[test]
+fn what_is_admitted_at_the_deadline_or_later_is_given_back() {
+    let deadline = Mono(0).plus(SECOND * 100);
+    for (late, sent) in [(false, true), (true, false)] {
+        let rules = Rules { deadline: Some(deadline), ..rules() };
+        let mut store = MemoryStore::new(Ledger::new(rules.limits));
+        let mut machine = machine(rules);
+        let before = at(Mono(deadline.0 - 1));
+        let _ = machine.handle(&before, Input::Start);
+        let actions = machine.handle(&before, Input::Drawn(all(vec![work(0, 5)])));
+        let claims =
+            actions.into_iter().find_map(|action| if let Action::Begin(claims) = action { Some(claims) } else { None });
+        let begun = store.begin(&claims.expect("it is begun"), &|| before).expect("a store in memory");
+        // The store took its time, and the alarm of the deadline has not been heard.
+        let now = if late { at(deadline) } else { before };
+        let actions = machine.handle(&now, Input::Begun(begun));
+        assert_eq!(actions.iter().any(|action| matches!(action, Action::Send(_))), sent, "{actions:?}");
+        let used = actions
+            .iter()
+            .find_map(|action| if let Action::Finish(all) = action { all[0].settled.as_ref() } else { None });
+        assert_eq!(used.map(|settled| settled.used), late.then(Amount::default), "{actions:?}");
+    }
 }
 
 /// Runs so many prompts, drawn in chunks, against a server that answers each in the same time; says how much work was held at the most.

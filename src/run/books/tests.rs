@@ -127,6 +127,7 @@ fn a_failure_is_settled_by_what_it_may_have_cost() {
         assert_eq!(tally.unknown_requests, usize::from(unknown > 0));
         assert_eq!(tally.requests, usize::from(!class.is_local()));
         assert_eq!(said(&books.recorded()), ["failed", "ended"]);
+        assert_eq!((books.tally().failed, books.tally().usage), (1, reported.unwrap_or_default()));
     }
 }
 
@@ -230,7 +231,8 @@ fn an_answer_whose_own_place_is_taken_fails_its_prompt_and_one_that_finds_no_roo
         assert_eq!(books.hold_back(), !alone);
         assert!(matches!(&finish(&mut books)[0].ended, Ended::Unwritten { text, .. } if text == "yes"));
         assert_eq!((said(&books.recorded()), books.hold_back()), (says, false));
-        assert_eq!((books.tally().kept, books.tally().failed), (kept, failed));
+        let tally = books.tally();
+        assert_eq!((tally.kept, tally.failed, tally.usage.total()), (kept, failed, 15));
     }
 }
 
