@@ -37,7 +37,6 @@ pub fn nanos(span: Duration) -> u64 {
 /// A calendar day of some time zone: what the day limits count in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Day {
-    /// Its date.
     pub date: NaiveDate,
     /// Its first moment: midnight, daylight saving counted.
     pub starts: DateTime<Utc>,

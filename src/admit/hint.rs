@@ -12,7 +12,6 @@ use crate::model::seconds;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Requests.
     Requests,
     /// Tokens, as the server counts them: most estimate the input and add the most output that the request names.
     Tokens,
@@ -123,7 +122,6 @@ pub fn is_daily(window: Duration) -> bool {
 /// A limit of the server as it is kept between runs, for one address, key and model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnedLimit {
-    /// What it counts.
     pub unit: Unit,
     /// The group it is of; `None` for the model's plain limit.
     pub group: Option<String>,

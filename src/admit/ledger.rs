@@ -17,7 +17,6 @@ use crate::model::{LimitName, Limits, TooLarge};
 pub struct Amount {
     /// Input and output tokens.
     pub tokens: u64,
-    /// Requests.
     pub requests: u64,
 }
 
@@ -61,7 +60,6 @@ pub enum Admission {
 pub struct Wait {
     /// The limit that frees last.
     pub limit: LimitName,
-    /// When it frees.
     pub until: Mono,
 }
 
@@ -72,7 +70,6 @@ pub struct Entry {
     pub id: u64,
     /// When it was admitted.
     pub at: Mono,
-    /// What it counts.
     pub amount: Amount,
     /// Requests of it that are not settled.
     pub open: u64,
@@ -111,9 +108,7 @@ pub struct Settled {
 pub struct Used {
     /// In the window that ends now.
     pub minute: Amount,
-    /// In the day.
     pub day: Amount,
-    /// That day.
     pub date: NaiveDate,
 }
 

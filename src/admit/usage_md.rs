@@ -18,7 +18,6 @@ pub struct Face {
     pub minute_token_limit_reached: bool,
     /// Whether those of the day have.
     pub day_token_limit_reached: bool,
-    /// The day.
     pub date: NaiveDate,
 }
 
@@ -120,19 +119,14 @@ pub enum FaceError {
     Twice {
         /// From 1.
         line_number: usize,
-        /// The key.
         key: &'static str,
     },
     /// A key that is not there.
     #[error("`{key}` is missing")]
-    Missing {
-        /// The key.
-        key: &'static str,
-    },
+    Missing { key: &'static str },
     /// A count that is not a whole number from 0.
     #[error("`{key} = {value}`: not a whole number from 0")]
     NotANumber {
-        /// The key.
         key: &'static str,
         /// As it stands there.
         value: String,
@@ -140,7 +134,6 @@ pub enum FaceError {
     /// A flag that is neither 0 nor 1.
     #[error("`{key} = {value}`: neither 0 nor 1")]
     NotAFlag {
-        /// The key.
         key: &'static str,
         /// As it stands there.
         value: String,

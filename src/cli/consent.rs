@@ -20,12 +20,7 @@ const MOST: u64 = 1_000_000;
 pub enum ConsentError {
     /// It cannot be read.
     #[error("cannot read your consents in `{}`: {source}; {}", path.display(), source.advice())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Unread,
-    },
+    Read { path: PathBuf, source: Unread },
     /// It is not as it was written.
     #[error("your consents in `{}` are not valid TOML: fix the file or delete it", .0.display())]
     Damaged(PathBuf),

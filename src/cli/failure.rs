@@ -18,7 +18,6 @@ pub enum Failure {
     /// The consents that were given before.
     #[error(transparent)]
     Consent(#[from] ConsentError),
-    /// The stand-in.
     #[error(transparent)]
     Standin(#[from] StandinError),
     /// A part of the program ended unexpectedly.
@@ -27,7 +26,6 @@ pub enum Failure {
     /// The runtime of the stand-in.
     #[error("cannot start: {0}")]
     Runtime(std::io::Error),
-    /// stdout.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
 }

@@ -23,12 +23,7 @@ pub enum KeyOrigin {
     /// In this file.
     File(PathBuf),
     /// In a file outside the folder, to which a link in it leads.
-    Elsewhere {
-        /// The link.
-        file: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
+    Elsewhere { file: PathBuf, target: PathBuf },
 }
 
 impl KeyOrigin {

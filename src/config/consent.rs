@@ -32,7 +32,6 @@ pub struct Question {
 /// A secret that comes from outside the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outsider {
-    /// The API key.
     Key(KeyOrigin),
     /// The values of `http.headers`.
     Headers(Origin),

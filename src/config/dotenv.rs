@@ -8,7 +8,6 @@
 pub struct Assignment<'a> {
     /// Its number in the file, from 1.
     pub line: usize,
-    /// The variable.
     pub name: &'a str,
     /// The value without its quotation marks, or why there is none.
     pub value: Result<String, &'static str>,

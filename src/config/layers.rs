@@ -52,7 +52,6 @@ impl fmt::Display for Origin {
 pub struct Sourced {
     /// The value as written.
     pub value: RawValue,
-    /// Who set it.
     pub origin: Origin,
 }
 

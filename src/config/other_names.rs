@@ -7,7 +7,6 @@ use super::layers::is_key_like;
 pub enum Meant {
     /// The setting with this dotted key.
     Setting(&'static str),
-    /// The API key.
     ApiKey,
     /// A member of the request, which goes into `request.extra`.
     Extra,

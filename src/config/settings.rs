@@ -100,11 +100,9 @@ pub struct Settings {
 /// A setting as it holds and who set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The dotted key.
     pub key: &'static str,
     /// The value as it was written; hidden where it looks like it holds a key, empty where unset.
     pub value: String,
-    /// Who set it.
     pub origin: Origin,
 }
 

@@ -12,7 +12,6 @@ use crate::model::text::one_line;
 pub enum Part {
     /// The one event loop.
     Loop,
-    /// The store's thread.
     Keeper,
     /// A thread that reads prompts and writes outputs.
     Disk,
@@ -58,7 +57,6 @@ impl fmt::Display for Part {
 /// A part has ended, in whatever way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
-    /// Which.
     pub part: Part,
     /// Whether it panicked, rather than returned.
     pub panicked: bool,

@@ -13,12 +13,7 @@ pub enum Content {
     /// The answer, byte for byte.
     Answer(String),
     /// The one line of a prompt that failed for good.
-    Error {
-        /// The error class.
-        class: Class,
-        /// What happened.
-        message: String,
-    },
+    Error { class: Class, message: String },
 }
 
 /// How the output of a failed prompt starts.
@@ -95,7 +90,6 @@ impl ContentId {
 pub struct Put {
     /// Where it begins, in bytes; 0 in a file of its own, which its key names.
     pub offset: u64,
-    /// What it holds.
     pub content: ContentId,
 }
 

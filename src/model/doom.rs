@@ -6,7 +6,6 @@ use super::{Class, LimitName, TooLarge};
 /// Why a prompt fails without being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doom {
-    /// The error class.
     pub class: Class,
     /// What is wrong with it, and what to do.
     pub message: String,

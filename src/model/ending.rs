@@ -13,7 +13,6 @@ pub enum Ending {
     Stopped {
         /// What kind of stop.
         stop: RunStop,
-        /// The error class.
         class: Class,
         /// What the server says.
         message: String,
@@ -22,7 +21,6 @@ pub enum Ending {
     Outage {
         /// The error class of the latest failure.
         class: Class,
-        /// What happened.
         message: String,
         /// The wait that the server asks for, where that is more than the rules bear.
         asked: Option<Duration>,

@@ -71,7 +71,6 @@ pub enum Before {
     /// Nothing, or an empty file.
     #[default]
     Nothing,
-    /// This output.
     Output(ContentId),
     /// It could not be read, or the journal is of a format before 3.
     Unknown,

@@ -66,7 +66,6 @@ pub struct Portion {
     pub number: u32,
     /// Prompts of it that can be sent.
     pub prompts: usize,
-    /// Their input tokens.
     pub input_tokens: u64,
 }
 

@@ -75,10 +75,8 @@ impl Draft {
 /// An input cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The source fails.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The journal fails.
     #[error(transparent)]
     History(#[from] HistoryError),
 }

@@ -6,7 +6,6 @@ use crate::model::{Doom, LimitName, Limits, TooLarge};
 /// What a plan keeps to.
 #[derive(Clone, Debug)]
 pub struct PlanRules {
-    /// The limits.
     pub limits: Limits,
     /// The model's window, where it is known.
     pub context_window: Option<u64>,
@@ -26,7 +25,6 @@ pub struct PlanRules {
 pub struct OverBatch {
     /// Input tokens of all prompts to send.
     pub total: u64,
-    /// The limit.
     pub limit: u64,
 }
 

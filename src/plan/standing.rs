@@ -15,7 +15,6 @@ pub enum Standing {
     Unknown,
     /// A real API's answer is on disk, and this is a rehearsal: it is kept.
     Protected,
-    /// It is sent.
     Send(Why),
 }
 

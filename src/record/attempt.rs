@@ -9,7 +9,6 @@ use crate::model::{Before, Class, ContentId, Fingerprint, FinishReason, Key, Too
 /// One request that wants to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Its prompt.
     pub key: Key,
     /// What would be sent.
     pub fingerprint: Fingerprint,
@@ -118,13 +117,11 @@ pub struct Told {
 /// The end of one attempt, or of a prompt that was never sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finished {
-    /// Its prompt.
     pub key: Key,
     /// What would have been sent.
     pub fingerprint: Fingerprint,
     /// What becomes of its reservation; `None` for a prompt that was never sent.
     pub settled: Option<Settlement>,
-    /// How it ended.
     pub ended: Ended,
 }
 
@@ -137,14 +134,11 @@ pub enum Ended {
         usage: Usage,
         /// Whether the answer is whole.
         finish: FinishReason,
-        /// The output.
         output: ContentId,
     },
     /// It failed for good.
     Failed {
-        /// The error class.
         class: Class,
-        /// What happened.
         message: String,
         /// Tokens that were billed all the same.
         usage: Usage,
@@ -156,11 +150,9 @@ pub enum Ended {
     },
     /// The answer came and could not be written: the store keeps its text until a later run writes it.
     Unwritten {
-        /// What it cost.
         usage: Usage,
         /// Whether the answer is whole.
         finish: FinishReason,
-        /// The answer.
         text: String,
     },
 }

@@ -13,11 +13,9 @@ const HASH_BYTES: usize = 8;
 /// An address, a key and a model: servers count limits for the three together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Endpoint {
-    /// The server's address.
     pub base_url: String,
     /// The first 16 hex digits of the key's SHA-256, never the key; `None` where none is sent.
     pub key_hash: Option<String>,
-    /// The model.
     pub model: String,
 }
 

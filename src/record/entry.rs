@@ -52,9 +52,7 @@ pub fn next_status(from: Option<Status>, step: Step) -> Result<Status, IllegalSt
 pub struct LostRequest {
     /// Which attempt it was.
     pub attempt: AttemptId,
-    /// Its prompt.
     pub key: Key,
-    /// What was sent.
     pub fingerprint: Fingerprint,
     /// Input tokens, counted.
     pub input_tokens: u64,

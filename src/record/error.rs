@@ -10,19 +10,13 @@ pub enum StoreError {
         "cannot make the state folder {path}: {source}; make room for it there, or name another place with --ledger"
     )]
     Folder {
-        /// The folder.
         path: std::path::PathBuf,
         /// What the system says.
         source: std::io::Error,
     },
     /// Something else has the state file's name. What a link leads to is not ours to make tables in.
     #[error("the state file {path} is {what}, not a regular file; take it away, or name another place with --ledger")]
-    Irregular {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
+    Irregular { path: std::path::PathBuf, what: &'static str },
     /// The state folder or file is marked read-only.
     #[error(
         "{path} is read-only, and promptmill must write there; make it writable (chmod u+w), or name another place with --ledger"
@@ -34,29 +28,22 @@ pub enum StoreError {
     /// The database answers with an error.
     #[error("{}", unusable(path, *fault, source))]
     Database {
-        /// The file.
         path: std::path::PathBuf,
         /// What is wrong with it.
         fault: Fault,
-        /// What it says.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database is not where it was opened.
     #[error(
         "the state file {path} is gone: it was moved or deleted while the run went on. Put it back if you can, and run again: answers in the outputs folder stay"
     )]
-    Gone {
-        /// Where it was.
-        path: std::path::PathBuf,
-    },
+    Gone { path: std::path::PathBuf },
     /// The database was made by a later version.
     #[error(
         "the state file {path} was made by a newer promptmill (format {found}, this one supports {known}); use that one, or name another ledger with --ledger"
     )]
     Newer {
-        /// The file.
         path: std::path::PathBuf,
-        /// Its format.
         found: i64,
         /// Ours.
         known: i64,

@@ -14,11 +14,9 @@ pub(super) const LATEST_ANSWERS: usize = 256;
 pub struct RunInfo {
     /// The outputs folder, as an absolute path: what prompts are kept by.
     pub outputs: String,
-    /// The model.
     pub model: String,
     /// Whether the stand-in answers.
     pub rehearsal: bool,
-    /// The process.
     pub pid: u32,
 }
 
@@ -37,9 +35,7 @@ pub struct Found {
 #[derive(Clone, Debug)]
 pub struct KeptAnswer {
     pub(super) attempt: AttemptId,
-    /// Its prompt.
     pub key: Key,
-    /// The answer.
     pub text: String,
 }
 
@@ -54,16 +50,12 @@ impl KeptAnswer {
 /// The last run of a folder, for `status`.
 #[derive(Clone, Debug)]
 pub struct LastRun {
-    /// The model.
     pub model: String,
     /// Whether the stand-in answered.
     pub rehearsal: bool,
-    /// Its process.
     pub pid: u32,
-    /// When it started.
     pub started: DateTime<Utc>,
     /// When it ended; `None` while it runs, and for one that died.
     pub ended: Option<DateTime<Utc>>,
-    /// Its closing line.
     pub summary: Option<String>,
 }

@@ -23,34 +23,20 @@ pub enum UsageFileError {
     #[error(
         "{path} is damaged: {source}. Fix it, or start afresh with --reset-usage (this file is kept beside the new one)"
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: FaceError,
-    },
+    Damaged { path: PathBuf, source: FaceError },
     /// It cannot be read.
     #[error(
         "{path} cannot be read: {source}. Fix it, or start afresh with --reset-usage (this file is kept beside the new one)"
     )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Unread,
-    },
+    Unreadable { path: PathBuf, source: Unread },
     /// It is marked read-only.
     #[error(
         "{path} is read-only, and usage must be written there; make it writable (chmod u+w), or name another ledger with --ledger"
     )]
-    ReadOnly {
-        /// The file.
-        path: PathBuf,
-    },
+    ReadOnly { path: PathBuf },
     /// It cannot be written.
     #[error("{path} cannot be written: {source}; {}, or name another ledger with --ledger", advice(source))]
     Unwritable {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,

@@ -16,7 +16,6 @@ pub struct Meter {
     price: Option<Price>,
     cost_usd: f64,
     answers: usize,
-    /// The latest counters.
     latest: Option<Used>,
     /// Limits that were said to be nearly used up.
     warned: Vec<LimitName>,

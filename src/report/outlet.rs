@@ -26,7 +26,6 @@ struct Shared<T> {
     queue: Mutex<Queue<T>>,
     /// Something came into the queue, or nothing more will.
     came: Condvar,
-    /// Something was written.
     went: Condvar,
 }
 

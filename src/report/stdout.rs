@@ -23,7 +23,6 @@ pub enum Notice {
     Free,
     /// Nothing can be written any more, for this reason.
     Failed(String),
-    /// The writer panicked.
     Died,
 }
 

@@ -52,7 +52,6 @@ impl WaitFor {
 /// What keeps the next request back at a moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binds {
-    /// What.
     pub what: WaitFor,
     /// Until when, as far as that is known.
     pub until: Option<Mono>,

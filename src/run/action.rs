@@ -25,7 +25,6 @@ pub enum Action {
     Learn(Vec<LearnedLimit>),
     /// Give `Wake` at this moment; it replaces an earlier one.
     WakeAt(Mono),
-    /// Tell whoever watches.
     Say(Event),
     /// The run has ended; nothing follows.
     End(Ending),

@@ -8,7 +8,6 @@ use crate::send::classify::Verdict;
 /// What has happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The run starts.
     Start,
     /// The moment of the last `WakeAt` has come, or any other moment.
     Wake,
@@ -44,7 +43,6 @@ pub enum Input {
 pub enum NotRecorded {
     /// The outputs' folder cannot be flushed; the store was not asked.
     Unflushed(String),
-    /// The store fails.
     Store(String),
 }
 

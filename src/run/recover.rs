@@ -10,7 +10,6 @@ use crate::record::entry::LostRequest;
 /// What stands at the place of a lost request's output now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stands {
-    /// Its content.
     pub content: ContentId,
     /// Whether it has the form of a failure's line. The failure was written and not journalled; the prompt is tried again.
     pub failure: bool,

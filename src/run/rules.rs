@@ -8,7 +8,6 @@ use crate::model::{Limits, OnDayLimit, OnQuota};
 /// What a run keeps to.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Requests in flight.
     pub concurrency: Concurrency,
     /// Whether a server whose limits are not known is met softly.
     pub soft_start: bool,

@@ -24,7 +24,6 @@ pub enum TemplateError {
     /// A member that a setting is for, and that the plan reads there.
     #[error("[request.extra] sets `{member}` behind the plan's back: remove it, and set `{setting}`")]
     BehindThePlan {
-        /// The member.
         member: &'static str,
         /// The setting that stands for it.
         setting: &'static str,
@@ -34,12 +33,7 @@ pub enum TemplateError {
     TwoLimits(&'static str, &'static str),
     /// A limit of an answer's tokens that cannot be planned with.
     #[error("[request.extra] sets `{member}` to {value}: write a whole number over 0, without quotes")]
-    BadLimit {
-        /// The member.
-        member: &'static str,
-        /// Its value.
-        value: String,
-    },
+    BadLimit { member: &'static str, value: String },
 }
 
 /// Refuses a template whose `extra` members would lose answers or prompts, or send something else than what is planned.

@@ -11,7 +11,6 @@ const REPLACEMENT: &[u8] = b"\\ufffd";
 /// A body that is JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// What it says.
     pub json: Value,
     /// Whether something in it was no text, and U+FFFD stands there now.
     pub repaired: bool,

@@ -10,7 +10,6 @@ use http::HeaderMap;
 pub struct Reply {
     /// HTTP status, 100 to 599.
     pub status: u16,
-    /// Its headers.
     pub headers: HeaderMap,
     /// Its body, at most [`super::tap::BODY_LIMIT`] bytes.
     pub body: Bytes,

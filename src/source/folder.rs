@@ -27,20 +27,10 @@ pub struct Folder {
 pub enum ReadError {
     /// It is no regular file, too long, or the system does not let us.
     #[error("{path} cannot be read: {source}; {}", source.advice())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Unread,
-    },
+    Unreadable { path: PathBuf, source: Unread },
     /// It is not text.
     #[error("{path}: {source}")]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// Where.
-        source: NotText,
-    },
+    NotText { path: PathBuf, source: NotText },
 }
 
 impl From<ReadError> for Doom {

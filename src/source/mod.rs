@@ -18,7 +18,6 @@ use crate::model::{Doom, Key, Spot};
 pub struct Row {
     /// What it is called.
     pub key: Key,
-    /// Where it stands.
     pub spot: Spot,
     /// Its text, or why it has none. `None` where it is yet to be read at its spot, by whoever wants to, on any thread.
     pub text: Option<Result<String, Doom>>,

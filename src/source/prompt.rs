@@ -48,7 +48,6 @@ pub struct NotText {
     pub offset: usize,
     /// Its line, from 1.
     pub line: usize,
-    /// The byte.
     pub byte: u8,
 }
 

@@ -25,7 +25,6 @@ pub enum ScanError {
         "the prompts folder {path} cannot be read: {source}; let this user read it, or name another with --prompts"
     )]
     Unreadable {
-        /// The folder.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -33,7 +32,6 @@ pub enum ScanError {
     /// It has files, and none is a prompt by its name.
     #[error("no file in {path} has the name of a prompt: rename `{name}` to `{right}`{}", likewise(*.others))]
     NoneNamed {
-        /// The folder.
         path: PathBuf,
         /// One of the names,
         name: String,
@@ -45,11 +43,8 @@ pub enum ScanError {
     /// Two files are one prompt.
     #[error("{one} and {other} in {path} are both prompt {id}: remove or rename one of them")]
     Twice {
-        /// The folder.
         path: PathBuf,
-        /// Which.
         id: u64,
-        /// One name.
         one: String,
         /// The other one.
         other: String,

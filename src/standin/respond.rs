@@ -34,7 +34,6 @@ pub(super) struct Reply {
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
     pub(super) delivery: Delivery,
-    /// What is billed.
     pub(super) usage: Option<Usage>,
     /// The exact wait, where a `Retry-After` is sent.
     pub(super) retry_after: Option<Duration>,

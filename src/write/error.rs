@@ -15,7 +15,6 @@ pub enum OutputsError {
         "the outputs folder {path} cannot be used: {source}; make it writable, free some space, or name another with --outputs"
     )]
     Unusable {
-        /// The folder.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -28,18 +27,10 @@ pub enum OutputsError {
     },
     /// It is marked read-only.
     #[error("the outputs folder {path} is read-only; make it writable (chmod u+w), or name another with --outputs")]
-    ReadOnly {
-        /// The folder.
-        path: PathBuf,
-    },
+    ReadOnly { path: PathBuf },
     /// Another run writes there.
     #[error("another run writes to {path}: {holder}. Wait until it has ended, or name another folder with --outputs")]
-    Held {
-        /// The folder.
-        path: PathBuf,
-        /// Who.
-        holder: String,
-    },
+    Held { path: PathBuf, holder: String },
 }
 
 pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
@@ -56,22 +47,13 @@ pub(super) fn unusable(folder: &Path) -> impl Fn(io::Error) -> OutputsError {
 pub enum WriteError {
     /// The outputs folder is not there any more.
     #[error("the outputs folder {folder} is gone: it was moved or deleted. Put it back, or make it, and run again")]
-    Gone {
-        /// The folder.
-        folder: PathBuf,
-    },
+    Gone { folder: PathBuf },
     /// Something else stands where the output is to be. The other outputs can be written.
     #[error("{path} is {what}, not a file; move it away and run again")]
-    Blocked {
-        /// The place.
-        path: PathBuf,
-        /// What stands there.
-        what: &'static str,
-    },
+    Blocked { path: PathBuf, what: &'static str },
     /// The output cannot be written.
     #[error("{path} cannot be written: {source}; {} and run again", advice(source))]
     Output {
-        /// The output.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -79,7 +61,6 @@ pub enum WriteError {
     /// The folder cannot be flushed.
     #[error("the outputs folder {folder} cannot be flushed to disk: {source}; {} and run again", advice(source))]
     Flush {
-        /// The folder.
         folder: PathBuf,
         /// What the system says.
         source: io::Error,

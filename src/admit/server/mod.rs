@@ -69,7 +69,6 @@ pub enum Outcome {
 /// A wait for room in the server's limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerWait {
-    /// The limit.
     pub limit: LearnedLimit,
     /// When it frees, as far as we can tell.
     pub until: Mono,
@@ -84,7 +83,6 @@ pub enum News {
     Cut(LearnedLimit),
     /// Less than a tenth of the limit is left; told once.
     NearlyUsed {
-        /// The limit.
         limit: LearnedLimit,
         /// What is left of it.
         left: u64,

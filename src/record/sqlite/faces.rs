@@ -53,7 +53,6 @@ pub(super) struct Replacement {
     pub(super) minute: Amount,
     /// which counts from this moment.
     pub(super) at: Mono,
-    /// The day's tokens.
     pub(super) day_tokens: u64,
     /// Whether it is a fresh start. The day's requests do not stand in `usage.md`: an edit leaves them as they are, a fresh start empties them too,
     /// and all other days.

@@ -26,7 +26,6 @@ pub enum NotedFace {
     Noted {
         /// Its place in the order of writings.
         id: i64,
-        /// The file.
         prepared: Prepared,
     },
 }

@@ -45,7 +45,6 @@ pub(super) enum Note {
     Say(Event),
     /// An output cannot be written, for this reason, and the store has what should stand there.
     Unwritten(String),
-    /// The run ends.
     Stop(Stop),
 }
 

@@ -56,10 +56,7 @@ pub(super) enum Judged {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// Its prompt is asked again at this moment, alone.
-    First {
-        /// When.
-        probe: Mono,
-    },
+    First { probe: Mono },
     /// Another one is asked again already.
     Known,
     /// It was asked again, and is refused again.

@@ -32,7 +32,6 @@ pub(in crate::run) struct Reply<'a> {
 /// What a reply means.
 #[derive(Debug)]
 pub(super) struct Judgement {
-    /// For the prompt.
     pub(super) means: Means,
     /// For the server's limits.
     pub(super) outcome: Outcome,
@@ -40,7 +39,6 @@ pub(super) struct Judgement {
     pub(super) is_there: bool,
     /// For whoever watches.
     pub(super) events: Vec<Event>,
-    /// For the run.
     pub(super) stop: Option<Stop>,
 }
 
@@ -62,7 +60,6 @@ pub(in crate::run) enum Means {
     },
     /// It shows that the server, or the network, fails, and the failures of others were none of theirs: it is sent again at this moment.
     Outage {
-        /// When.
         at: Mono,
         /// Prompts that get an attempt back.
         refunds: Vec<Ordinal>,

@@ -87,7 +87,6 @@ pub(super) struct Admission {
 /// What is to be reserved for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
-    /// Whose.
     pub(super) ordinal: Ordinal,
     /// Where there is room for it.
     pub(super) tokens: u64,
@@ -98,7 +97,6 @@ pub(super) struct Room {
 /// What follows from a reply.
 #[derive(Debug)]
 pub(super) struct Heard {
-    /// For its prompt.
     pub(super) means: Means,
     /// Whether it shows that the server is there.
     pub(super) is_there: bool,
@@ -106,7 +104,6 @@ pub(super) struct Heard {
     pub(super) events: Vec<Event>,
     /// What is to be kept of the server's limits, where that has changed.
     pub(super) learned: Option<Vec<LearnedLimit>>,
-    /// For the run.
     pub(super) stop: Option<Stop>,
 }
 

@@ -127,7 +127,6 @@ impl FromStr for FaultKind {
 /// A fault and how often it happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
-    /// What happens.
     pub kind: FaultKind,
     /// The probability that it happens to a request, 0 to 1.
     pub share: f64,
@@ -151,7 +150,6 @@ pub enum FaultError {
     /// No fault has that name.
     #[error("there is no fault {name:?}; choose one of {known}")]
     Name {
-        /// What was written.
         name: String,
         /// The names there are.
         known: String,

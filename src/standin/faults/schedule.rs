@@ -38,7 +38,6 @@ impl Span {
 /// A span in which the limits of a minute are lower.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slump {
-    /// When.
     pub span: Span,
     /// What is left of the limits, above 0 and at most 1.
     pub share: f64,
@@ -81,7 +80,6 @@ pub enum ScheduleError {
     /// Parts are missing, or there are too many.
     #[error("{text:?} is not {form}; write for example {example}")]
     Form {
-        /// What was written.
         text: String,
         /// The form that is asked for.
         form: &'static str,
@@ -91,7 +89,6 @@ pub enum ScheduleError {
     /// A part is no duration.
     #[error("{text:?} is not a time ({why}); write for example 90s")]
     Time {
-        /// What was written.
         text: String,
         /// What is wrong with it.
         why: String,

@@ -22,7 +22,6 @@ pub(crate) struct Bucket {
 /// Why an amount does not fit, in the numbers that the API's message names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
-    /// The bucket's capacity.
     pub limit: u64,
     /// What is used up, rounded up to whole units; `None` where the amount is over the capacity and no wait helps.
     pub used: Option<u64>,
@@ -36,7 +35,6 @@ pub(crate) struct Shortage {
 /// The bucket's numbers for the `x-ratelimit` headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Level {
-    /// The capacity.
     pub limit: u64,
     /// What can be taken now, rounded down.
     pub remaining: u64,

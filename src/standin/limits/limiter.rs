@@ -40,7 +40,6 @@ pub(crate) enum Dimension {
 pub(crate) struct Refused {
     /// The limit that frees last.
     pub dimension: Dimension,
-    /// Its numbers.
     pub shortage: Shortage,
 }
 
