@@ -73,10 +73,10 @@ impl ServerLimits {
                 if self.pacing == Pacing::Burst || told.burst < told.window { told.size * 0.8 } else { told.size };
             LearnedLimit { group: None, size, burst, source: Source::Estimate, learned: now.wall, ..told.learned() }
         } else {
-            // All that was sent before it in a window went in: a bucket's depth, and what refilled meanwhile.
+            // All that was sent before it in a window went in: a bucket's depth, and what refilled meanwhile. One such request goes in at least.
             let window = self.limits.window;
             let (before, passed) = self.history.since(window, ticket.sent);
-            let took = (ticket.sent_before - before).of(unit).max(1.0);
+            let took = (ticket.sent_before - before).of(unit).max(ticket.charge.of(unit)).max(1.0);
             // Some of them are on their way to a refusal of their own.
             let size = 0.9 * took / (1.0 + passed.as_secs_f64() / window.as_secs_f64());
             LearnedLimit {

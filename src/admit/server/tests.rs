@@ -246,6 +246,21 @@ fn a_refusal_costs_no_tokens() {
 }
 
 #[test]
+fn the_first_refusal_of_all_leaves_room_for_a_request() {
+    // Requests are not limited here, so that tokens are meant.
+    let limits = Limits { requests_per_minute: None, ..Limits::default() };
+    let mut server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(0.0));
+    let charge = Charge::request(900, Some(100));
+    let ticket = server.take(charge, at(0.0).mono);
+    server.take(charge, at(0.1).mono);
+    let news = server.heard(ticket, &[], SIGNAL, &at(0.2));
+    let [News::Cut(limit)] = &news[..] else { panic!("{news:?}") };
+    assert_eq!((limit.unit, limit.size.round()), (Unit::Tokens, 900.0));
+    let wait = server.frees(Charge::default(), charge, at(0.2).mono).expect("it has to wait");
+    assert!(wait.until <= at(180.0).mono, "{wait:?}");
+}
+
+#[test]
 fn tokens_are_counted_as_the_server_counts_them() {
     let mut server = server(Pacing::Auto);
     let hint = |left: f64| ServerHint { unit: Unit::Tokens, ..requests(100_000, left.max(0.0) as u64) };
