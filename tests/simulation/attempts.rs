@@ -59,6 +59,10 @@ impl Attempts {
         self.paused = false;
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     pub(crate) fn used(&self, prompt: u64) -> u32 {
         self.used.get(&prompt).copied().unwrap_or_default()
     }

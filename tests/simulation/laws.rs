@@ -16,6 +16,7 @@ use promptmill::send::classify::{Failure, Kind, Verdict};
 
 use super::attempts::Attempts;
 use super::server::right_answer;
+use super::table::{Reached, Row};
 
 /// The number of a prompt, by which this side knows it.
 pub(super) fn number(key: &Key) -> u64 {
@@ -98,6 +99,8 @@ pub(crate) struct Laws {
     /// Whether the wall clock was ever more than a day ahead of itself.
     far_ahead: bool,
     turns: BTreeMap<u64, Turn>,
+    /// Which version of a prompt the run has read, where it was edited.
+    pub(crate) versions: BTreeMap<u64, u8>,
     used_up: Attempts,
     /// When the run may send nothing more.
     deadline: Option<u64>,
@@ -122,6 +125,20 @@ pub(crate) struct Laws {
     /// What the server did when the run stopped was a reason to.
     may_give_up: bool,
     pub(crate) broken: Option<String>,
+    pub(crate) reached: Reached,
+    /// When a server was met softly that is back, what left since and has not been heard of, and what was.
+    soft: Option<Soft>,
+    /// Until when a day's limit of the server is waited for.
+    excused: u64,
+    /// What other runs have begun in the store.
+    pub(crate) others: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Soft {
+    since: u64,
+    unheard: u32,
+    heard: u32,
 }
 
 impl Laws {
@@ -136,6 +153,7 @@ impl Laws {
             open: BTreeMap::new(),
             far_ahead: false,
             turns: BTreeMap::new(),
+            versions: BTreeMap::new(),
             used_up: Attempts::default(),
             deadline: None,
             paid: BTreeSet::new(),
@@ -153,6 +171,10 @@ impl Laws {
             kept_since: None,
             may_give_up: false,
             broken: None,
+            reached: Reached::default(),
+            soft: None,
+            excused: 0,
+            others: 0,
         }
     }
 
@@ -207,6 +229,7 @@ impl Laws {
         let whole = reserved == claim.tokens
             || (reserved >= claim.least && reserved < claim.tokens && !self.fits(reserved + 1, now.mono.0, now, true));
         self.demand(whole, "2 (never late)", || format!("{claim:?} gets {reserved} tokens at {now:?}"));
+        self.reached.reach_if(reserved < claim.tokens, Row::Shortened);
         let fits = self.fits(reserved, now.mono.0, now, false);
         self.demand(fits, "1 (never over)", || format!("{claim:?} is admitted at {now:?}, and does not fit"));
         self.once(number(&claim.key), now);
@@ -241,6 +264,7 @@ impl Laws {
             }
             self.refused = Some((claim.least, wait.limit.is_daily()));
         } else {
+            self.reached.reach(Row::TooLarge);
             let fits = self.limits.tokens_per_minute.is_none_or(|most| claim.least <= most)
                 && self.limits.tokens_per_day.is_none_or(|most| claim.least <= most);
             self.demand(!fits, "2 (never late)", || format!("{claim:?} is said never to fit"));
@@ -311,6 +335,7 @@ impl Laws {
             format!("prompt {prompt} is sent at {now:?}, and has used up its attempts")
         });
         self.turns.entry(prompt).or_default().sent = now.mono.0;
+        self.softly(now);
         if let Some(stray) = &mut self.stray {
             stray.open += 1;
             let alone = stray.open == 1;
@@ -325,6 +350,40 @@ impl Laws {
             self.requests[open].left = true;
         }
         open
+    }
+
+    /// It was the prompt's own: nothing has left.
+    pub(crate) fn not_sent(&mut self, request: usize) {
+        self.requests[request].left = false;
+    }
+
+    /// A server that is back is not met with all at once.
+    fn softly(&mut self, now: &Now) {
+        let Some(soft) = self.soft.as_mut().filter(|soft| now.mono.0 < soft.since + 100_000_000) else { return };
+        soft.unheard += 1;
+        let Soft { since, unheard, heard } = *soft;
+        self.demand(unheard <= 4 + heard / 4, "6 (the account is not hammered)", || {
+            format!(
+                "{unheard} requests leave by {} to a server that is back at {since}; {heard} are heard of",
+                now.mono.0
+            )
+        });
+    }
+
+    /// Another run admits a request in the same store, which is never heard of.
+    pub(crate) fn another_run(&mut self, now: &Now, reserved: u64) {
+        self.others += 1;
+        self.requests.push(Request {
+            prompt: 1_000_000 + self.others,
+            at: now.mono.0,
+            wall: now.wall,
+            reserved,
+            counted: Amount::request(reserved),
+            settled: false,
+            left: true,
+            arrived: Some(now.mono.0),
+            billed: reserved,
+        });
     }
 
     /// Law 6: nothing is asked for after a stop. Nor while something is paid for that the store could not be told of.
@@ -349,6 +408,13 @@ impl Laws {
             Verdict::Answer(_) => None,
             Verdict::Failure(failure) => Some(failure.kind),
         };
+        if matches!(verdict, Verdict::Failure(failure) if failure.class.is_local()) {
+            // It says nothing of the server.
+            if let Some(stray) = self.stray.as_mut().filter(|stray| sent >= stray.since) {
+                stray.open = stray.open.saturating_sub(1);
+            }
+            return;
+        }
         let refused = matches!(kind, Some(Kind::Run(stop)) if stop != RunStop::Quota);
         match &mut self.stray {
             None if refused && self.answered => {
@@ -376,7 +442,13 @@ impl Laws {
         let sent = self.turns.get(&prompt).map_or(0, |turn| turn.sent);
         self.used_up.heard(prompt, sent, now.mono.0, verdict, reached);
         self.asked_again(now, sent, verdict);
+        if let Some(soft) = self.soft.as_mut().filter(|soft| sent >= soft.since) {
+            soft.unheard = soft.unheard.saturating_sub(1);
+            soft.heard += 1;
+        }
+        self.reached.reach_if(!reached && !self.used_up.is_paused(), Row::Unsent);
         match verdict {
+            Verdict::Failure(failure) if failure.class.is_local() => {}
             Verdict::Answer(_) | Verdict::Failure(Failure { kind: Kind::Prompt, .. }) => self.failing_since = None,
             Verdict::Failure(Failure { kind: Kind::Run(_), .. }) => {}
             Verdict::Failure(_) => self.failing_since = self.failing_since.or(Some(now.mono.0)),
@@ -402,17 +474,21 @@ impl Laws {
         let turn = self.turns.get(&prompt).copied().unwrap_or_default();
         match content {
             Content::Answer(text) => {
-                self.demand(turn.answered && *text == right_answer(prompt), "4 (never torn)", || {
+                let version = self.versions.get(&prompt).copied().unwrap_or_default();
+                self.demand(turn.answered && *text == right_answer(prompt, version), "4 (never torn)", || {
                     format!("prompt {prompt} gets {text:?}: {turn:?}")
                 });
             }
             Content::Error { class, .. } => {
                 let used = self.used_up.used(prompt);
                 let allowed = match class.word() {
-                    "bad_request" => turn.ended,
+                    "bad_request" | "changed" => turn.ended,
                     "too_large" | "not_text" => used == 0,
                     _ => self.used_up.is_over(prompt, self.attempts),
                 };
+                let by_count = !turn.ended && used > 0;
+                self.reached.reach_if(by_count && used == self.attempts, Row::AttemptsUsedUp);
+                self.reached.reach_if(by_count && used < self.attempts, Row::Hopeless);
                 self.demand(allowed, "6 (attempts are counted)", || {
                     format!("prompt {prompt} fails for good as {class} after {used} attempts: {turn:?}")
                 });
@@ -482,7 +558,10 @@ impl Laws {
             }
             // A wait for a probe, which is told with its end.
             Event::Paused { cause, seconds, .. } => {
-                self.used_up.paused(*cause);
+                let had_none_left = self.turns.keys().any(|prompt| self.used_up.is_over(*prompt, self.attempts));
+                let given_back = self.used_up.paused(*cause);
+                self.reached.reach_if(given_back > 0, Row::AttemptsBack);
+                self.reached.reach_if(given_back > 0 && had_none_left, Row::LastAttemptBack);
                 *seconds
             }
             // The store is tried again until then.
@@ -495,6 +574,7 @@ impl Laws {
             // Whatever was asked is answered.
             Event::Resumed { .. } => {
                 self.used_up.resumed();
+                self.soft = Some(Soft { since: now.mono.0, unheard: 0, heard: 0 });
                 self.stray = None;
                 0.0
             }
@@ -505,7 +585,7 @@ impl Laws {
 
     /// `give_up_after` holds: the server keeps nobody waiting for longer. What we keep to by ourselves, and an account, is another matter.
     fn kept(&mut self, from: u64, to: u64, state: &Waiting) {
-        let idle = state.in_flight == 0 && !state.asks && !state.records && !self.stopped;
+        let idle = state.in_flight == 0 && !state.asks && !state.records && !self.stopped && from >= self.excused;
         let of_server = matches!(
             state.binds,
             Some(WaitFor::Server | WaitFor::Outage | WaitFor::Refused | WaitFor::Retry | WaitFor::FirstAnswers)
@@ -528,7 +608,9 @@ impl Laws {
         let asked = self.turns.values().map(|turn| turn.not_before).chain([self.server_wait]).max().unwrap_or(0);
         // A backoff of our own may be so long.
         let own = 62_000_000_000;
-        silent + asked.saturating_sub(now).max(own) > self.give_up_after
+        // And what is asked for is kept to with a little more, so that not all come back at once.
+        let spread = 1_000_000_000;
+        silent + (asked.saturating_sub(now) + spread).max(own) > self.give_up_after
     }
 
     /// Law 7: nobody sits in silence.
@@ -551,8 +633,34 @@ impl Laws {
         });
     }
 
-    /// The program starts with `prompts`; of an earlier one all is lost but what is durable.
-    pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, lost: &[u64], deadline: Option<u64>) {
+    /// A day's limit of the server is waited for, where it is not to end the run.
+    pub(crate) fn excuse(&mut self, until: u64) {
+        self.excused = self.excused.max(until);
+    }
+
+    /// The latest moment that anybody has asked for, or announced.
+    pub(crate) fn latest(&self) -> u64 {
+        let turns = self.turns.values().map(|turn| turn.not_before);
+        turns.chain([self.server_wait, self.pause, self.announced, self.excused]).max().unwrap_or(0)
+    }
+
+    /// Whether a refusal that would end the run is asked again.
+    pub(crate) fn is_stray(&self) -> bool {
+        self.stray.is_some()
+    }
+
+    /// A prompt is another one now: what is kept is no answer to it.
+    pub(crate) fn edited(&mut self, prompt: u64, version: u8) {
+        self.paid.remove(&prompt);
+        self.versions.insert(prompt, version);
+    }
+
+    pub(crate) fn is_paid(&self, prompt: u64) -> bool {
+        self.paid.contains(&prompt)
+    }
+
+    /// A run is over, however it ended: all of it is lost but what is durable. `lost` is what the next one says was in flight.
+    pub(crate) fn dies(&mut self, lost: &[u64]) {
         // Law 3: at most what was in flight is sent again, and the store can name it.
         let open: BTreeSet<u64> = self.open.keys().copied().collect();
         let named: BTreeSet<u64> = lost.iter().copied().collect();
@@ -566,20 +674,28 @@ impl Laws {
         }
         self.lost.extend(named);
         self.open.clear();
+        self.turns.clear();
+    }
+
+    /// The program starts with `prompts`.
+    pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, deadline: Option<u64>) {
         self.turns = prompts.map(|prompt| (prompt, Turn::default())).collect();
         self.used_up = Attempts::default();
         self.deadline = deadline;
         self.refused = None;
         (self.server_wait, self.pause, self.announced) = (0, 0, 0);
         self.quiet_since = None;
-        (self.stopped, self.answered, self.stray) = (false, false, None);
+        (self.stopped, self.answered, self.stray, self.soft) = (false, false, None, None);
         (self.failing_since, self.kept_since) = (None, None);
     }
 
     /// Law 4: never torn, never lost.
     pub(crate) fn output(&mut self, prompt: u64, done: bool, output: Option<&Content>) {
+        let version = self.versions.get(&prompt).copied().unwrap_or_default();
         let right = match output {
-            Some(Content::Answer(text)) => *text == right_answer(prompt),
+            // What stands there of an earlier version is no answer.
+            Some(Content::Answer(text)) if !done => (0..=version).any(|version| *text == right_answer(prompt, version)),
+            Some(Content::Answer(text)) => *text == right_answer(prompt, version),
             Some(Content::Error { .. }) | None => !done,
         };
         self.demand(right, "4 (never torn, never lost)", || format!("prompt {prompt}, done: {done}, has {output:?}"));

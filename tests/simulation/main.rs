@@ -1,7 +1,20 @@
 //! The machine in virtual time: a simulated server that can convict it, faults, clock steps and crashes, all from one seed.
 //!
-//! `cargo test --test simulation` runs the kept seeds and 5,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
+//! Each seed has two halves. In the first all goes wrong that can; then the faults stop, and what is left must come to its end within a bound that the
+//! judge works out from limits and amounts (`bound`). The laws are judged all the time (`laws`, `attempts`), by one who takes no number from what it
+//! judges. All the seeds together must reach every row of the table of states and faults (`table`).
+//!
+//! `cargo test --test simulation` runs the kept seeds and 10,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
 //! `PROMPTMILL_SIM_SEED=123` runs one and prints what happens. A seed that breaks a law belongs in `failing-seeds.txt`.
+//!
+//! Not simulated are:
+//! - what carries the machine's actions out: threads, channels, the HTTP client, the database, files. The store is a value, and the disk is a map;
+//! - two runs that go on at the same time: another run only begins requests in the same store and dies. Ledgers that processes share, and what one
+//!   settles while another waits, are tested with the database and with the whole binary;
+//! - a power cut: what was put stays, but for outputs whose folder could not be flushed. `tests/durability` cuts the power and fails file operations;
+//! - edits of `usage.md`, `--reset-usage`, another start of the system, limits that change between two runs, rehearsals, `--force`, priorities;
+//! - what a row's text is: prompts have a number, an amount and a version;
+//! - the source of work that fails; it gives what it has, in pieces of any size.
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -13,12 +26,15 @@
 #![expect(clippy::struct_excessive_bools, reason = "what holds of a simulated world is many yes or no")]
 
 mod attempts;
+mod bound;
 mod chunks;
 mod laws;
 mod limiter;
 mod server;
 mod servers;
 mod setting;
+mod stages;
+mod table;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +44,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use setting::Setting;
 use world::{Outcome, World};
 
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 10_000;
 /// Every so many seeds, one is run twice.
 const REPLAYED: u64 = 16;
 
@@ -82,6 +98,8 @@ fn the_laws_hold_in_every_seed() {
         }
     });
     let _ = std::panic::take_hook();
+    let total = total.into_inner().expect("not poisoned");
+    println!("{}", total.reached);
     let broken = broken.into_inner().expect("not poisoned");
     assert!(broken.is_empty(), "{} of {} seeds break a law:\n{}", broken.len(), seeds.len(), {
         let mut first = broken;
@@ -90,14 +108,12 @@ fn the_laws_hold_in_every_seed() {
             message.split_once([',', ':']).map(|(_, what)| what.chars().take(16).collect::<String>())
         };
         first.sort_by_key(law);
-        first.dedup_by_key(|message| law(message));
+        if number("ALL").is_none() {
+            first.dedup_by_key(|message| law(message));
+        }
         first.join("\n")
     });
-    // A simulation in which nothing happens proves nothing.
-    let total = total.into_inner().expect("not poisoned");
-    println!("{total:?}");
-    assert!(total.crashes > 0 && total.sent_again > 0 && total.throttled > 0 && total.waits > 0, "{total:?}");
-    assert!(total.strays > 0, "{total:?}");
-    assert!(total.unflushed > 0 && total.released > 0 && total.gave_up > 0 && total.gave_up_store > 0, "{total:?}");
-    assert!(total.failed > 0 && total.kept > 0 && total.adopted > 0 && total.stops > 0, "{total:?}");
+    let missing = total.reached.missing();
+    // Fewer seeds need not reach all.
+    assert!(missing.is_empty() || (seeds.len() as u64) < SEEDS, "in no seed: {}", missing.join("; "));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use promptmill::admit::hint::{ServerHint, Unit};
+use promptmill::admit::hint::{ServerHint, Source, Span, Unit};
 use promptmill::model::{Class, FinishReason, RunStop, Usage};
 use promptmill::send::answer::Answer;
 use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
@@ -34,6 +34,8 @@ pub(crate) struct Manner {
     /// From this arrival on the quota is used up, until it is raised, or so many nanoseconds have passed.
     pub(crate) quota_after: Option<usize>,
     pub(crate) quota_lasts: u64,
+    /// From this arrival on the day's limit is used up, for so many nanoseconds.
+    pub(crate) day_after: Option<(usize, u64)>,
 }
 
 /// What the server makes of one arrival: what it says, and the tokens that it bills.
@@ -50,6 +52,7 @@ pub(crate) struct Server {
     manner: Manner,
     random: fastrand::Rng,
     quota_since: Option<u64>,
+    day_since: Option<u64>,
     first: Option<u64>,
     /// Requests that it refused for its limit, and that it failed in its outage.
     pub(crate) refused: usize,
@@ -57,9 +60,28 @@ pub(crate) struct Server {
     pub(crate) arrivals: usize,
 }
 
-/// The one right answer to a prompt.
-pub(crate) fn right_answer(prompt: u64) -> String {
-    format!("the answer to {prompt}\n")
+/// The one right answer to a prompt, as it was edited so many times.
+pub(crate) fn right_answer(prompt: u64, version: u8) -> String {
+    format!("the answer to {prompt}, version {version}\n")
+}
+
+/// The requests of its day's limit.
+pub(crate) const OF_DAY: u64 = 10_000;
+
+/// What a refusal says of a day's limit.
+fn of_day(full_in: Duration) -> ServerHint {
+    let day = Duration::from_secs(86_400);
+    ServerHint {
+        unit: Unit::Requests,
+        group: None,
+        size: Some(OF_DAY),
+        left: Some(0),
+        full_in: Some(full_in),
+        window: Some(Span { least: day, most: day }),
+        charged: Some(1),
+        refused: true,
+        source: Source::Refusal,
+    }
 }
 
 impl Server {
@@ -68,6 +90,7 @@ impl Server {
             manner,
             random: fastrand::Rng::with_seed(seed),
             quota_since: None,
+            day_since: None,
             first: None,
             refused: 0,
             in_outage: 0,
@@ -84,8 +107,22 @@ impl Server {
         self.manner.quota_after = None;
     }
 
+    /// From now on it answers. A limit of its own it keeps, at its full size.
+    pub(crate) fn calm(&mut self) {
+        let mut limiter = self.manner.limiter.take();
+        if let Some(limiter) = &mut limiter {
+            limiter.slump = None;
+        }
+        self.manner = Manner { limiter, counts: self.manner.counts, silent: self.manner.silent, ..Manner::default() };
+    }
+
+    /// Its limit, and how many times our count of a prompt's tokens it counts.
+    pub(crate) fn limiter(&self) -> Option<(&Limiter, f64)> {
+        self.manner.limiter.as_ref().map(|limiter| (limiter, self.manner.counts))
+    }
+
     /// A request arrives at `at`, with `charge` input and named output tokens; an answer to it would have `usage`.
-    pub(crate) fn judge(&mut self, at: u64, prompt: u64, usage: Usage, charge: u64) -> Judgement {
+    pub(crate) fn judge(&mut self, at: u64, answer: String, usage: Usage, charge: u64) -> Judgement {
         self.arrivals += 1;
         if self.manner.quota_after.is_some_and(|after| self.arrivals > after)
             && at > *self.quota_since.get_or_insert(at) + self.manner.quota_lasts
@@ -103,6 +140,10 @@ impl Server {
             let class = if at < first + from / 2 + to / 2 { Class::Overloaded } else { Class::Connection };
             let reached = class != Class::Connection;
             return Judgement { in_outage: true, reached, ..Judgement::failed(Kind::Transient, class) };
+        }
+        if let Some(wait) = self.day_is_over(at) {
+            let refused = Judgement::failed(Kind::Throttled, Class::RateLimited).wait(Some(wait));
+            return Judgement { hints: vec![of_day(wait)], ..refused };
         }
         let mut hints = Vec::new();
         if let Some(limiter) = &mut self.manner.limiter {
@@ -122,10 +163,21 @@ impl Server {
             let finishes = [FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused];
             let finish = *self.random.choice(&finishes).expect("not empty");
             let told = (self.random.f64() >= self.manner.silent).then_some(usage);
-            let answer = Answer { text: right_answer(prompt), usage: told, model: None, finish, odd: Vec::new() };
+            let answer = Answer { text: answer, usage: told, model: None, finish, odd: Vec::new() };
             let verdict = Verdict::Answer(answer);
             Judgement { verdict, billed: usage.total(), hints, in_outage: false, reached: true }
         })
+    }
+
+    /// How long the day's limit is used up from now on; `None` where it is not.
+    fn day_is_over(&mut self, at: u64) -> Option<Duration> {
+        let (_, lasts) = self.manner.day_after.filter(|(after, _)| self.arrivals > *after)?;
+        let until = *self.day_since.get_or_insert(at) + lasts;
+        if at >= until {
+            self.manner.day_after = None;
+            return None;
+        }
+        Some(Duration::from_nanos(until - at))
     }
 
     /// What fails while it works; `None` where nothing does.

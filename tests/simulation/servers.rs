@@ -110,7 +110,7 @@ fn setting(class: Class, seed: u64) -> Setting {
     Setting {
         seed,
         prompts: (1..=prompts)
-            .map(|number| (number, Prompt { usage: usage(&mut random, 300..500), batch: 0, doomed: false }))
+            .map(|number| (number, Prompt { usage: usage(&mut random, 300..500), batch: 0, doomed: false, version: 0 }))
             .collect::<BTreeMap<_, _>>(),
         rules: Rules {
             concurrency: Concurrency::Auto(2_000),
@@ -137,6 +137,12 @@ fn setting(class: Class, seed: u64) -> Setting {
             one_disk: false,
             flush_failure: 0.0,
             time: None,
+            edited: 0.0,
+            changed: 0.0,
+            shared: false,
+            gone: false,
+            // Nothing fails that would stop.
+            calm_after: u64::MAX / 4,
             sleeps: false,
             interrupts: false,
         },
@@ -164,7 +170,7 @@ fn outage(seed: u64, lasts: u64) -> Setting {
     let mut setting = setting(PLAIN, seed);
     let random = &mut setting.random;
     setting.prompts = (1..=2_000)
-        .map(|number| (number, Prompt { usage: usage(random, 300..500), batch: 0, doomed: false }))
+        .map(|number| (number, Prompt { usage: usage(random, 300..500), batch: 0, doomed: false, version: 0 }))
         .collect();
     setting.rules.limits = Limits { requests_per_minute: None, tokens_per_minute: None, ..setting.rules.limits };
     setting.rules.concurrency = Concurrency::Auto(random.usize(4..64));
@@ -177,8 +183,11 @@ fn outage(seed: u64, lasts: u64) -> Setting {
 #[test]
 fn an_outage_costs_few_requests_and_no_attempt() {
     for seed in 0..10 {
-        for (lasts, most) in [(60, 30), (600, 60)] {
-            let outcome = World::new(outage(seed, lasts * SECOND), Trace::Off).run().expect("the laws hold");
+        // After 1, 2, 4, 8, 16 and then 30 seconds, up to a quarter less, a probe; and what is in flight when it begins.
+        for (lasts, probes) in [(60, 8), (600, 32)] {
+            let setting = outage(seed, lasts * SECOND);
+            let most = setting.rules.concurrency.most() + probes;
+            let outcome = World::new(setting, Trace::Off).run().expect("the laws hold");
             assert_eq!((outcome.failed, outcome.runs), (0, 1), "seed {seed}: an attempt was used up");
             assert!((1..=most).contains(&outcome.in_outage), "seed {seed}: {} sent in {lasts} s", outcome.in_outage);
         }

@@ -25,6 +25,8 @@ pub(crate) struct Prompt {
     pub(crate) usage: Usage,
     pub(crate) batch: u32,
     pub(crate) doomed: bool,
+    /// How often it was edited.
+    pub(crate) version: u8,
 }
 
 /// How things go in one seed.
@@ -49,6 +51,15 @@ pub(crate) struct Case {
     pub(crate) flush_failure: f64,
     /// How long a run is given, about, in nanoseconds.
     pub(crate) time: Option<u64>,
+    /// How many prompts are edited between two runs, and between plan and sending.
+    pub(crate) edited: f64,
+    pub(crate) changed: f64,
+    /// Whether other runs share the store, and die with requests in flight.
+    pub(crate) shared: bool,
+    /// Whether the store's file is moved away at some moment, until the next run.
+    pub(crate) gone: bool,
+    /// When the faults stop, in nanoseconds after the start.
+    pub(crate) calm_after: u64,
     pub(crate) sleeps: bool,
     pub(crate) interrupts: bool,
 }
@@ -157,7 +168,7 @@ impl Setting {
     /// The setting of a seed.
     pub(crate) fn random(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_7c_c1);
-        let count = if random.bool() { random.u64(1..=20) } else { random.u64(1..=200) };
+        let count = if random.bool() { random.u64(1..=20) } else { random.u64(1..=100) };
         let max_output_tokens = random.bool().then(|| random.u64(1..1_000));
         let most_input = *random.choice(&[20, 400, 2_000]).expect("not empty");
         let batch_size = if random.u8(..3) == 0 { random.u64(3..60) } else { u64::MAX };
@@ -167,7 +178,7 @@ impl Setting {
                 let output_tokens = random.u64(1..=max_output_tokens.unwrap_or(900));
                 let usage = Usage { input_tokens: random.u64(1..=most_input), output_tokens, ..Usage::default() };
                 let batch = ((number - 1) / batch_size) as u32;
-                (number, Prompt { usage, batch, doomed: random.f64() < doomed })
+                (number, Prompt { usage, batch, doomed: random.f64() < doomed, version: 0 })
             })
             .collect();
         let limits = limits(&mut random, &prompts, max_output_tokens);
@@ -188,6 +199,11 @@ impl Setting {
             one_disk: false,
             flush_failure: 0.0,
             time: None,
+            edited: 0.0,
+            changed: 0.0,
+            shared: false,
+            gone: false,
+            calm_after: 0,
             sleeps: !tame && random.u8(..4) == 0,
             interrupts: random.u8(..5) == 0,
         };
@@ -241,6 +257,18 @@ impl Setting {
         if more.u8(..6) == 0 {
             case.time = Some(up_to(&mut more, &[10, 60, 3_600]));
         }
+        if !faultless && more.u8(..8) == 0 {
+            manner.day_after = Some((more.usize(..100), up_to(&mut more, &[600, 20_000])));
+        }
+        if more.u8(..4) == 0 {
+            case.edited = more.f64() * 0.2;
+        }
+        if !faultless && more.u8(..8) == 0 {
+            case.changed = more.f64() * 0.1;
+        }
+        case.shared = more.u8(..6) == 0;
+        case.gone = !faultless && more.u8(..20) == 0;
+        case.calm_after = up_to(&mut more, &[5, 30, 300, 3_600, 30_000]);
         Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, random }
     }
 }

@@ -22,12 +22,16 @@ use promptmill::record::{Admissions as _, Begun, Claim, Ended, Finished, Found, 
 use promptmill::report::event::Event;
 use promptmill::run::recover::{Recovery, Stands, recover};
 use promptmill::run::{Action, Input, Machine, NotRecorded, OutputEstimate, Rules, Unwritten};
-use promptmill::send::classify::{Kind, Verdict};
+use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
 
 use super::chunks::Chunks;
 use super::laws::{Laws, Waiting, number};
-use super::server::{Judgement, Server};
+use super::server::{Judgement, Server, right_answer};
 use super::setting::{Case, Prompt, Setting, ZONES};
+use super::stages::{Said, Stage, Stages};
+use super::table::{Reached, Row};
+
+mod faults;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -35,7 +39,6 @@ const SECOND: u64 = 1_000 * MS;
 const MOST_STEPS: u64 = 2_000_000;
 const MOST_RUNS: u32 = 60;
 const NO_SUPPLY: Supply = Supply { prompts: 0, up_to_date: 0, portions: None, left: false };
-const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// What the store knows the folder and the model by.
 const OUTPUTS: &str = "out";
 const MODEL: &str = "m";
@@ -74,6 +77,7 @@ pub(crate) struct Outcome {
     /// The share of the server's limit that was used, and requests that fell into its outage.
     pub(crate) utilisation: Option<f64>,
     pub(crate) in_outage: usize,
+    pub(crate) reached: Reached,
 }
 
 impl std::ops::AddAssign for Outcome {
@@ -94,27 +98,41 @@ impl std::ops::AddAssign for Outcome {
         self.released += other.released;
         self.gave_up_store += other.gave_up_store;
         self.gave_up += other.gave_up;
+        self.reached += other.reached;
     }
 }
 
 /// What happens next. A number in front is the run of the program that it belongs to; it dies with that.
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     Wake(u64),
     Drawn(Drawn),
     StoreBegin(Vec<Claim>),
     Begun(Begun),
+    Flush(Vec<Finished>),
     StoreFinish(Vec<Finished>),
     Recorded,
     Unbegun,
     Unrecorded(Vec<Finished>, NotRecorded),
-    Arrive { request: usize, ordinal: Ordinal },
-    Heard { ordinal: Ordinal, verdict: Verdict, hints: Vec<ServerHint>, reached: bool },
+    Arrive {
+        request: usize,
+        ordinal: Ordinal,
+        answer: String,
+    },
+    Heard {
+        ordinal: Ordinal,
+        verdict: Verdict,
+        hints: Vec<ServerHint>,
+        reached: bool,
+    },
     Disk(Ordinal, Content),
     Written(Ordinal, Content, Result<ContentId, Unwritten>),
     Interrupt,
     ClockStep(i64),
     Sleep(u64),
+    StoreGone,
+    /// The faults stop.
+    Calm,
     Restart,
 }
 
@@ -148,6 +166,11 @@ fn content_id(output: &Content) -> ContentId {
     ContentId::of(&output.bytes())
 }
 
+/// Of the request of a prompt that was edited so many times.
+fn fingerprint(version: u8) -> Fingerprint {
+    Fingerprint([version; 16])
+}
+
 fn before(output: Option<&Content>) -> Before {
     output.map_or(Before::Nothing, |output| Before::Output(content_id(output)))
 }
@@ -169,8 +192,16 @@ pub(crate) struct World {
     rules: Rules,
     store: MemoryStore,
     outputs: BTreeMap<Key, Content>,
-    /// Prompts whose answer a later run found on disk, or wrote for an earlier one.
-    adopted: BTreeSet<Key>,
+    /// Prompts that were edited while a run went on.
+    changed: BTreeSet<u64>,
+    /// Those that the next run finds edited.
+    to_edit: BTreeSet<u64>,
+    stages: Stages,
+    said: Said,
+    /// Where the faults have stopped: by when all must have ended, and how many runs have ended since before they were through.
+    ends_by: Option<u64>,
+    ends_in_calm: u32,
+    restarts_at: u64,
     server: Server,
     laws: Laws,
     machine: Option<Machine>,
@@ -227,7 +258,13 @@ impl World {
             order: 0,
             store: MemoryStore::new(Ledger::new(limits)),
             outputs: BTreeMap::new(),
-            adopted: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            to_edit: BTreeSet::new(),
+            stages: Stages::default(),
+            said: Said::default(),
+            ends_by: None,
+            ends_in_calm: 0,
+            restarts_at: 0,
             server,
             laws: Laws::new(seed, limits, &rules, wall_steps),
             machine: None,
@@ -270,33 +307,6 @@ impl World {
         self.offset = -(self.mono as i64);
     }
 
-    /// What happens by itself: clocks that are set, lids that are closed, people who press keys.
-    fn weather(&mut self) {
-        if self.laws.wall_steps {
-            for _ in 0..self.random.u8(1..4) {
-                let far = *self
-                    .random
-                    .choice(if self.daily() { &[60, 1_800] } else { &[3_600, 3 * 86_400] })
-                    .expect("not empty");
-                let step = self.random.i64(-far..=far) * SECOND as i64;
-                let at = self.random.u64(..180 * SECOND);
-                self.push(0, at, Happening::ClockStep(step));
-            }
-        }
-        if self.case.sleeps {
-            let (at, long) = (self.random.u64(..120 * SECOND), self.random.u64(SECOND..7_200 * SECOND));
-            self.push(0, at, Happening::Sleep(long));
-        }
-        if self.case.interrupts {
-            let at = self.random.u64(..60 * SECOND);
-            self.push(0, at, Happening::Interrupt);
-            if self.random.bool() {
-                let later = at + self.random.u64(..10 * SECOND);
-                self.push(0, later, Happening::Interrupt);
-            }
-        }
-    }
-
     fn daily(&self) -> bool {
         self.rules.limits.tokens_per_day.is_some() || self.rules.limits.requests_per_day.is_some()
     }
@@ -317,7 +327,7 @@ impl World {
 
     /// A delay around `mean`: bounded by twice that in a tame seed, else with a long tail.
     fn delay(&mut self, mean: u64) -> u64 {
-        let delay = if self.case.tame {
+        let delay = if self.case.tame || self.ends_by.is_some() {
             self.random.u64(..mean * 2)
         } else {
             let tail = if self.random.u8(..100) == 0 { self.random.u64(1..1_000) } else { 1 };
@@ -341,6 +351,10 @@ impl World {
                 self.laws.stuck("nothing is under way, and the run has not ended");
                 break;
             };
+            if let Some(by) = self.ends_by.filter(|by| due.at > *by) {
+                self.laws.stuck(&format!("nothing fails any more, and it has not ended by {by}"));
+                break;
+            }
             self.outcome.steps += 1;
             if self.outcome.steps > MOST_STEPS {
                 self.laws.stuck("it goes round in circles");
@@ -361,6 +375,7 @@ impl World {
         self.outcome.sent_again = self.laws.sent_again();
         self.outcome.utilisation = self.server.utilisation();
         self.outcome.in_outage = self.server.in_outage;
+        self.outcome.reached = std::mem::take(&mut self.laws.reached);
         self.laws.broken.take().map_or(Ok(self.outcome), Err)
     }
 
@@ -369,6 +384,7 @@ impl World {
         let at = at.max(self.mono);
         if at > self.mono && self.machine.is_some() && self.mono >= self.asleep_until {
             let state = self.waiting();
+            self.said.waits(state.binds.as_ref(), &mut self.laws.reached);
             let from = self.mono;
             // A nanosecond before the machine is called, it must have been right not to ask.
             self.mono = at - 1;
@@ -410,36 +426,60 @@ impl World {
                 self.asking = false;
                 self.feed(Input::Begun(begun));
             }
+            Happening::Flush(finished) => self.flush(finished),
             Happening::StoreFinish(finished) => self.store_finish(finished),
             Happening::Recorded => {
                 self.recording = false;
+                self.stages.all_over(Stage::Finished);
                 self.feed(Input::Recorded);
             }
             Happening::Unbegun => {
                 self.asking = false;
+                self.stages.all_over(Stage::Asked);
+                self.laws.reached.reach(Row::BeginFails);
                 self.feed(Input::Unbegun("no".to_owned()));
             }
             Happening::Unrecorded(finished, why) => {
                 self.recording = false;
                 self.holding |= matches!(why, NotRecorded::Store(_));
+                self.laws.reached.reach_if(matches!(why, NotRecorded::Store(_)), Row::FinishFails);
                 self.feed(Input::Unrecorded(finished, why));
             }
-            Happening::Arrive { request, ordinal } => self.arrive(due.run, request, ordinal),
+            Happening::Arrive { request, ordinal, answer } => self.arrive(due.run, request, ordinal, answer),
             Happening::Heard { ordinal, verdict, hints, reached } => {
                 let now = self.now();
                 let prompt = self.prompt_of(ordinal);
                 self.laws.heard(&now, prompt, &verdict, reached);
+                self.tells(&now, &verdict, &hints);
+                let throttled = matches!(&verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
+                let signals = self.outcome.throttled;
                 self.feed(Input::Heard(ordinal, verdict, hints));
+                self.laws.reached.reach_if(throttled && self.outcome.throttled == signals, Row::ThrottledTogether);
             }
             Happening::Disk(ordinal, content) => self.write(ordinal, content),
             Happening::Written(ordinal, content, result) => self.feed(Input::Written(ordinal, content, result)),
-            Happening::Interrupt if self.machine.is_some() => {
+            Happening::Interrupt | Happening::ClockStep(_) | Happening::Sleep(_) | Happening::StoreGone
+                if self.ends_by.is_some() => {}
+            Happening::Interrupt if let Some(machine) = &self.machine => {
                 self.interrupts += 1;
+                self.laws.reached.reach(match (self.interrupts, machine.progress().in_flight) {
+                    (1, 0) => Row::InterruptedInWait,
+                    (1, _) => Row::Interrupted,
+                    _ => Row::InterruptedTwice,
+                });
                 self.feed(Input::Interrupt(Signal::Interrupt));
             }
-            Happening::Interrupt => {}
-            Happening::ClockStep(step) => self.offset += step,
+            Happening::ClockStep(step) => {
+                self.offset += step;
+                self.laws.reached.reach(if step > 0 { Row::ClockForward } else { Row::ClockBack });
+            }
             Happening::Sleep(long) => self.sleep(long),
+            Happening::StoreGone if self.machine.is_some() => {
+                self.laws.reached.reach(Row::StoreGone);
+                self.feed(Input::StoreGone("it is gone".to_owned()));
+            }
+            Happening::Interrupt | Happening::StoreGone => {}
+            Happening::Calm => self.calm(),
             Happening::Restart => self.restart(),
         }
         self.step();
@@ -451,6 +491,7 @@ impl World {
         if self.machine.is_some() && self.crash_at.front().is_some_and(|&at| at <= steps) {
             self.crash_at.pop_front();
             self.outcome.crashes += 1;
+            self.stages.crash(&mut self.laws.reached);
             if self.trace == Trace::Print {
                 println!("{:>12.6} run {} crashes", self.mono as f64 / 1e9, self.run);
             }
@@ -463,6 +504,7 @@ impl World {
         self.machine = None;
         self.run += 1;
         let wait = wait + self.random.u64(..5 * SECOND);
+        self.restarts_at = self.mono + wait;
         self.push(0, wait, Happening::Restart);
     }
 
@@ -536,24 +578,32 @@ impl World {
                 if std::mem::replace(&mut self.asking, true) {
                     self.laws.stuck("two Begins are under way");
                 }
+                for claim in &claims {
+                    self.stages.set(number(&claim.key), Stage::Asked);
+                }
                 self.soon(self.case.store_delay, Happening::StoreBegin(claims));
             }
             Action::Finish(finished) => {
                 if std::mem::replace(&mut self.recording, true) {
                     self.laws.stuck("two Finishes are under way");
                 }
-                self.soon(self.case.store_delay, Happening::StoreFinish(finished));
+                self.soon(self.case.store_delay, Happening::Flush(finished));
             }
             Action::Send(ordinal) => {
                 self.ready.remove(&ordinal);
-                if let Some(request) = self.laws.sent(now, self.prompt_of(ordinal)) {
-                    self.soon(self.case.transit, Happening::Arrive { request, ordinal });
+                let prompt = self.prompt_of(ordinal);
+                self.stages.set(prompt, Stage::Sent);
+                if let Some(request) = self.laws.sent(now, prompt) {
+                    self.send(ordinal, prompt, request);
                 }
             }
             Action::Write(ordinal, content) => {
                 self.ready.remove(&ordinal);
                 let prompt = self.prompt_of(ordinal);
                 self.unrecorded.insert(prompt);
+                self.stages.set(prompt, Stage::Heard);
+                let is_doomed = matches!(&content, Content::Error { class: Class::NotText, .. });
+                self.laws.reached.reach_if(is_doomed, Row::Doomed);
                 self.laws.writes(prompt, &content);
                 self.soon(self.case.store_delay, Happening::Disk(ordinal, content));
             }
@@ -570,6 +620,7 @@ impl World {
 
     fn said(&mut self, now: &Now, event: &Event) {
         self.laws.said(now, event);
+        self.said.event(event, &mut self.laws.reached);
         match event {
             Event::Done { key, .. } | Event::Failed { key, .. } => {
                 let of = &self.prompts[&number(key)];
@@ -608,6 +659,13 @@ impl World {
                 for (claim, reservation) in claims.iter().zip(&begun.admitted) {
                     self.laws.admitted(&now, claim, reservation.tokens());
                 }
+                for (place, claim) in claims.iter().enumerate() {
+                    if place < begun.admitted.len() {
+                        self.stages.set(number(&claim.key), Stage::Begun);
+                    } else {
+                        self.stages.over(number(&claim.key));
+                    }
+                }
                 if let Some(refusal) = &begun.refused {
                     self.laws.refused(&now, &claims[begun.admitted.len()], refusal);
                 }
@@ -617,18 +675,26 @@ impl World {
         }
     }
 
-    fn store_finish(&mut self, finished: Vec<Finished>) {
-        let now = self.now();
+    fn flush(&mut self, finished: Vec<Finished>) {
         let done = finished.iter().filter(|end| matches!(end.ended, Ended::Done { .. }));
         let done: Vec<Key> = done.map(|end| end.key.clone()).collect();
         if !done.is_empty() && self.random.f64() < self.case.flush_failure {
             // The folder is gone, with some of what was in it.
             done.iter().filter(|_| self.random.bool()).for_each(|key| drop(self.outputs.remove(key)));
             self.outcome.unflushed += 1;
+            self.laws.reached.reach(Row::Unflushed);
             let why = NotRecorded::Unflushed("gone".to_owned());
             self.soon(self.case.store_delay, Happening::Unrecorded(finished, why));
             return;
         }
+        for key in &done {
+            self.stages.set(number(key), Stage::Flushed);
+        }
+        self.soon(self.case.store_delay, Happening::StoreFinish(finished));
+    }
+
+    fn store_finish(&mut self, finished: Vec<Finished>) {
+        let now = self.now();
         if self.store_is_down() {
             let why = NotRecorded::Store("no".to_owned());
             self.soon(self.case.store_delay, Happening::Unrecorded(finished, why));
@@ -638,6 +704,7 @@ impl World {
         for end in &finished {
             let prompt = number(&end.key);
             self.unrecorded.remove(&prompt);
+            self.stages.set(prompt, Stage::Finished);
             if let Some(Settlement { used, .. }) = &end.settled {
                 self.laws.settled(prompt, *used);
             }
@@ -653,8 +720,10 @@ impl World {
                     self.journalled.2 += 1;
                     self.journalled.1 += usize::from(self.blocked.contains(&end.key));
                     self.outcome.kept += 1;
+                    self.laws.reached.reach(Row::Kept);
                 }
-                Ended::Again { .. } => {
+                Ended::Again { class } => {
+                    self.laws.reached.reach_if(class.is_none(), Row::GivenBack);
                     let ordinal = self.ordinal_of(&end.key);
                     let at = self.mono.max(self.laws.not_before(prompt));
                     // A last attempt may be held back until it is known whether the server fails.
@@ -684,11 +753,29 @@ impl World {
         true
     }
 
-    fn arrive(&mut self, run: u32, request: usize, ordinal: Ordinal) {
+    /// The request leaves, unless the prompt is another one by now.
+    fn send(&mut self, ordinal: Ordinal, prompt: u64, request: usize) {
+        if self.case.changed == 0.0 || self.random.f64() >= self.case.changed {
+            let answer = right_answer(prompt, self.prompts[&prompt].version);
+            self.soon(self.case.transit, Happening::Arrive { request, ordinal, answer });
+            return;
+        }
+        self.changed.insert(prompt);
+        self.laws.not_sent(request);
+        self.laws.reached.reach(Row::Changed);
+        let (kind, class, message) = (Kind::Prompt, Class::Changed, "it was changed".to_owned());
+        let verdict = Verdict::Failure(Failure { kind, class, message, wait: None, billed: Billed::No, usage: None });
+        self.soon(self.case.store_delay, Happening::Heard { ordinal, verdict, hints: Vec::new(), reached: false });
+    }
+
+    fn arrive(&mut self, run: u32, request: usize, ordinal: Ordinal, answer: String) {
         let prompt = self.laws.requests[request].prompt;
+        if run == self.run {
+            self.stages.set(prompt, Stage::Arrived);
+        }
         let usage = self.prompts[&prompt].usage;
-        let charge = usage.input_tokens + self.rules.max_output_tokens.unwrap_or(16);
-        let judgement = self.server.judge(self.mono, prompt, usage, charge);
+        let charge = self.charge(usage);
+        let judgement = self.server.judge(self.mono, answer, usage, charge);
         self.laws.requests[request].arrived = judgement.reached.then_some(self.mono);
         self.laws.requests[request].billed = judgement.billed;
         // A refusal is no work, and neither is an outage.
@@ -708,11 +795,13 @@ impl World {
             // Now and then it is its own place that is taken.
             let alone = !down && self.random.u8(..4) == 0;
             if alone {
+                self.laws.reached.reach(Row::PlaceBlocked);
                 self.blocked.insert(key);
             }
             Err(Unwritten { why: "no space".to_owned(), alone })
         } else {
             let output = content_id(&content);
+            self.stages.set(number(&key), Stage::Put);
             self.outputs.insert(key, content.clone());
             Ok(output)
         };
@@ -722,6 +811,10 @@ impl World {
     /// The lid is closed: what the client waits for comes when it is opened, what is on its way to the server arrives.
     fn sleep(&mut self, long: u64) {
         let until = self.mono + long;
+        self.laws.reached.reach(Row::Slept);
+        let deadline = self.rules.deadline.map_or(0, |deadline| deadline.0);
+        let through = self.machine.is_some() && (self.mono..until).contains(&deadline);
+        self.laws.reached.reach_if(through, Row::SleptThroughDeadline);
         let due = std::mem::take(&mut self.due).into_sorted_vec();
         for mut due in due.into_iter().rev() {
             if !matches!(*due.what, Happening::Arrive { .. }) {
@@ -740,6 +833,7 @@ impl World {
             // Every other run counts the days of another zone.
             let place = ZONES.iter().position(|zone| *zone == self.zone).expect("one of them");
             self.zone = ZONES[(place + 1) % ZONES.len()];
+            self.laws.reached.reach_if(self.daily(), Row::OtherZone);
             self.day.set(Day::of(self.now().wall, &self.zone));
         }
         let now = self.now();
@@ -747,34 +841,81 @@ impl World {
             self.laws.stuck("it is started again and again");
             return;
         }
-        let known = self.known();
+        self.laws.reached.reach_if(self.daily() && now.day.ends - now.day.starts != TimeDelta::days(1), Row::LongDay);
+        self.another_run(&now);
+        let lost = self.take_up(&now);
+        for prompt in std::mem::take(&mut self.to_edit) {
+            let version = &mut self.prompts.get_mut(&prompt).expect("one of them").version;
+            *version += 1;
+            self.laws.edited(prompt, *version);
+            self.laws.reached.reach(Row::Edited);
+        }
+        let all = self.left();
+        let again = all.iter().any(|work| lost.contains(&number(&work.key)));
+        self.laws.reached.reach_if(again, Row::LostAgain);
+        let is_given = self.case.time.filter(|_| self.outcome.runs < 5);
+        self.rules.deadline = is_given.map(|time| Mono(self.mono + self.random.u64(..=2 * time)));
+        let deadline = self.rules.deadline.map(|deadline| deadline.0);
+        self.laws.starts(all.iter().map(|work| number(&work.key)), deadline);
+        self.ready.clear();
+        self.chunks = self.input_of(&all);
+        self.most_drawn = if self.random.bool() { self.random.usize(1..10) } else { 300 };
+        (self.work, self.drawing) = (all, false);
+        (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
+        (self.stages, self.said) = (Stages::default(), Said::default());
+        (self.trouble, self.unrecorded, self.down_since) = (false, BTreeSet::new(), None);
+        self.journalled = (0, 0, 0);
+        let estimate = OutputEstimate::from_latest([]);
+        let recent = self.store.recent(&now).expect("a store in memory");
+        let server = ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), recent, &now);
+        self.machine = Some(Machine::new(self.rules.clone(), estimate, server, self.random.u64(..)));
+        self.feed(Input::Start);
+    }
+
+    /// What dead runs left is taken up. Returns what was in flight.
+    fn take_up(&mut self, now: &Now) -> Vec<u64> {
         let Found { lost, kept, .. } = self.store.find(OUTPUTS, MODEL).expect("a store in memory");
         let info = RunInfo { outputs: OUTPUTS.to_owned(), model: MODEL.to_owned(), rehearsal: false, pid: 1 };
-        self.store.start_run(&info, &now).expect("a store in memory");
+        self.store.start_run(&info, now).expect("a store in memory");
         let stands = |key: &Key| {
             let output = self.outputs.get(key)?;
             Some(Stands { content: content_id(output), failure: matches!(output, Content::Error { .. }) })
         };
         let Recovery { answered, .. } = recover(lost.clone(), stands);
-        for (request, content) in &answered {
-            let recovered = (request.clone(), Usage::default(), *content);
-            self.store.recover_lost(&[recovered], &now).expect("a store in memory");
-            self.adopted.insert(request.key.clone());
-            self.outcome.adopted += 1;
-        }
-        for answer in kept {
-            if self.adopted.insert(answer.key.clone()) {
-                self.outputs.insert(answer.key, Content::Answer(answer.text));
+        for request in lost.iter().filter(|request| !answered.iter().any(|(other, _)| other.key == request.key)) {
+            match self.outputs.get(&request.key) {
+                Some(Content::Error { .. }) => self.laws.reached.reach(Row::LineLeft),
+                Some(Content::Answer(_)) => self.laws.reached.reach(Row::OlderLeft),
+                None => {}
             }
         }
+        for (request, content) in &answered {
+            let recovered = (request.clone(), Usage::default(), *content);
+            self.store.recover_lost(&[recovered], now).expect("a store in memory");
+            self.outcome.adopted += 1;
+            self.laws.reached.reach(Row::Adopted);
+        }
+        for answer in kept {
+            self.store.recover_kept(&answer, now).expect("a store in memory");
+            self.outputs.insert(answer.key, Content::Answer(answer.text));
+            self.laws.reached.reach(Row::KeptWritten);
+        }
+        let lost: Vec<u64> = lost.iter().map(|request| number(&request.key)).collect();
+        self.laws.dies(&lost);
+        lost
+    }
+
+    /// What has no answer.
+    fn left(&mut self) -> Vec<Work> {
+        let known = self.known();
         let mut all: Vec<Work> = Vec::new();
         self.open_in_batch.clear();
         let mut batches: Vec<u32> = Vec::new();
         for (&number, prompt) in &self.prompts {
             let key = Key::from(number);
             let known = known.get(&key);
-            let done = known.is_some_and(|known| known.status == Status::Done && known.fingerprint == FINGERPRINT)
-                || self.adopted.contains(&key);
+            let fingerprint = fingerprint(prompt.version);
+            let done = known.is_some_and(|known| known.status == Status::Done && known.fingerprint == fingerprint);
             self.laws.output(number, done, self.outputs.get(&key));
             if done {
                 self.laws.durable(number);
@@ -789,7 +930,7 @@ impl World {
                 ordinal: Ordinal(all.len() as u32),
                 key,
                 spot: Spot::default(),
-                fingerprint: FINGERPRINT,
+                fingerprint,
                 input_tokens: prompt.usage.input_tokens,
                 portion: batches.len() as u32 - 1,
                 doomed: prompt.doomed.then(doom),
@@ -801,27 +942,12 @@ impl World {
             prompt.batch = work.portion;
             *self.open_in_batch.entry(work.portion).or_default() += usize::from(!prompt.doomed);
         }
-        let lost: Vec<u64> = lost.iter().map(|request| number(&request.key)).collect();
-        let is_given = self.case.time.filter(|_| self.outcome.runs < 5);
-        self.rules.deadline = is_given.map(|time| Mono(self.mono + self.random.u64(..=2 * time)));
-        let deadline = self.rules.deadline.map(|deadline| deadline.0);
-        self.laws.starts(all.iter().map(|work| number(&work.key)), &lost, deadline);
-        self.ready.clear();
-        self.chunks = self.input_of(&all);
-        self.most_drawn = if self.random.bool() { self.random.usize(1..10) } else { 300 };
-        (self.work, self.drawing) = (all, false);
-        (self.asking, self.recording, self.holding, self.interrupts) = (false, false, false, 0);
-        (self.trouble, self.unrecorded, self.down_since) = (false, BTreeSet::new(), None);
-        self.journalled = (0, 0, 0);
-        let estimate = OutputEstimate::from_latest([]);
-        let recent = self.store.recent(&now).expect("a store in memory");
-        let server = ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), recent, &now);
-        self.machine = Some(Machine::new(self.rules.clone(), estimate, server, self.random.u64(..)));
-        self.feed(Input::Start);
+        all
     }
 
     fn ended(&mut self, ending: &Ending) {
         let now = self.now();
+        self.tell_end(ending);
         let machine = self.machine.as_ref().expect("it ends");
         let dropped = machine.progress().in_flight > 0 || self.asking || self.recording;
         let patience = nanos(self.rules.give_up_after);
@@ -845,16 +971,24 @@ impl World {
                 let midnight = (now.day.ends - now.wall).to_std().unwrap_or_default();
                 self.end_process(nanos(midnight));
             }
-            // Who reads what the server asks for comes back then.
-            Ending::Outage { asked, .. } => self.end_process(nanos(asked.unwrap_or_default())),
+            // Who reads what the server asks for comes back then; or sooner, when it answers again.
+            Ending::Outage { asked, .. } => self.end_process(self.comes_back(asked.unwrap_or_default())),
+            Ending::ServerDayLimit { wait, .. } => self.end_process(self.comes_back(*wait)),
             _ => self.end_process(0),
         }
+        if self.ends_by.is_some() && *ending != Ending::DayLimit {
+            self.ends_in_calm += 1;
+            // One may have been about to end when the faults stopped; a server that only refuses for long is given up.
+            let gives_up = matches!(ending, Ending::Outage { .. }) && self.server.limiter().is_some();
+            if self.ends_in_calm > 1 && !gives_up {
+                self.laws.stuck(&format!("nothing fails any more, and it ends: {ending:?}"));
+            }
+        }
         self.server.raise_quota();
-        if self.outcome.runs > 3 {
-            self.case.disk_failure = 0.0;
-            self.case.store_failure = 0.0;
-            self.case.flush_failure = 0.0;
-            self.down_until = 0;
+        self.edit();
+        // Few seeds have so much to go wrong.
+        if self.outcome.runs > 8 {
+            self.calm();
         }
     }
 
@@ -874,7 +1008,8 @@ impl World {
         for &number in self.prompts.keys() {
             let key = Key::from(number);
             let status = known.get(&key).map(|known| known.status);
-            let done = status == Some(Status::Done) || self.adopted.contains(&key);
+            let is_of = |known: &Known| known.fingerprint == fingerprint(self.prompts[&number].version);
+            let done = status == Some(Status::Done) && known.get(&key).is_some_and(is_of);
             self.laws.output(number, done, self.outputs.get(&key));
             // Where its own place was taken, the store alone has its end.
             let has_no_place = self.blocked.contains(&key) && status.is_some();
@@ -884,6 +1019,12 @@ impl World {
         }
         if let Ok(used) = self.store.used(&now) {
             self.laws.counts(&now, used.day);
+        }
+        for other in 0..self.laws.others {
+            let theirs = self.store.find(&faults::outputs_of(other), MODEL).expect("a store in memory").lost;
+            if theirs.len() != 1 {
+                self.laws.stuck("what another run has in flight is forgotten, or taken for lost");
+            }
         }
         let fits_reservation = self.rules.max_output_tokens.is_some();
         if self.case.tame {
