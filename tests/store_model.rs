@@ -623,6 +623,17 @@ fn edited_numbers_win_once() {
 }
 
 #[test]
+fn an_edit_of_another_date_says_nothing_of_today() {
+    for (date, tokens) in [("2026-11-22", 700), ("2026-11-21", 0), ("2026-11-23", 0)] {
+        let (_folder, ledger, mut store) = fresh(limits(1_000));
+        let text = store.write_face(&at(0)).expect("written").to_string();
+        edit(&ledger, &text.replace("within_day = 0", "within_day = 700").replace("2026-11-22", date));
+        store.take_edit(&at(1)).expect("taken");
+        assert_eq!(store.used(&at(1)).expect("used").day.tokens, tokens, "{date}");
+    }
+}
+
+#[test]
 fn an_edit_is_of_the_day_and_a_reset_of_all_days() {
     let limits = Limits { requests_per_day: Some(9), ..limits(1_000) };
     let (_folder, ledger, mut store) = fresh(limits);

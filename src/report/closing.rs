@@ -118,3 +118,18 @@ pub fn remarks(summary: &Summary) -> Vec<String> {
     }
     remarks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_paid_for_and_not_recorded_is_said_with_its_number() {
+        let says = |lost, unrecorded| unkept(&Tally { lost, unrecorded, done: 9, kept: 9, ..Tally::default() });
+        assert_eq!(says(0, 0), Vec::<String>::new());
+        let [lost, unrecorded] = &says(2, 3)[..] else { panic!("two sentences") };
+        assert!(lost.contains('2') && lost.contains("may be lost"), "{lost}");
+        assert!(unrecorded.contains('3') && unrecorded.contains("not in the state file"), "{unrecorded}");
+        assert_eq!((says(2, 0).len(), says(0, 3).len()), (1, 1));
+    }
+}

@@ -103,6 +103,14 @@ mod tests {
     }
 
     #[test]
+    fn the_one_longest_of_twenty_is_not_reserved_for_all() {
+        for (ordinary, longest, tokens) in [(20, 1, 40), (18, 2, 9_000)] {
+            let answers = std::iter::repeat_n(40, ordinary).chain(std::iter::repeat_n(9_000, longest));
+            assert_eq!(OutputEstimate::from_latest(answers).tokens(), tokens, "{longest} of {}", ordinary + longest);
+        }
+    }
+
+    #[test]
     fn what_is_assumed_is_told_from_what_is_known() {
         for (latest, assumed) in [
             (vec![], true),
