@@ -69,7 +69,7 @@ fn a_full_disk_under_the_state_stops_the_run_and_loses_no_answer() {
     let flags = ["--base-url", &server.base_url(), "--ledger", "state/usage.md"];
     workspace.run_to(2, &flags).says(&["state/.promptmill/usage.db", "disk is full", "free some space"]);
     assert!(server.log().is_empty());
-    disk.resize("140k");
+    disk.resize("160k");
     let ran = workspace.run_to(1, &[&flags[..], &["--give-up-after", "1s"]].concat());
     ran.says(&["disk is full", "free some space"]);
     let sent = server.log().len();
