@@ -15,6 +15,8 @@ pub enum Unit {
     Requests,
     /// Tokens, as the server counts them: most estimate the input and add the most output that the request names.
     Tokens,
+    /// Requests at a time: what is in flight, whatever the rate. Its window means nothing.
+    InFlight,
 }
 
 impl fmt::Display for Unit {
@@ -22,6 +24,7 @@ impl fmt::Display for Unit {
         f.write_str(match self {
             Self::Requests => "requests",
             Self::Tokens => "tokens",
+            Self::InFlight => "requests at a time",
         })
     }
 }

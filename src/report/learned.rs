@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
 
-use crate::admit::hint::{LearnedLimit, Source};
+use crate::admit::hint::{LearnedLimit, Source, Unit};
 use crate::model::text::{count, span};
 
 /// What a limit lets through: `10,000 tokens a minute`, `500 requests a minute (project), evenly spread`.
@@ -18,6 +18,9 @@ pub fn rate(limit: &LearnedLimit) -> String {
         Some(LearnedLimit::RAMP) => " and slowly more".to_owned(),
         Some(group) => format!(" ({group})"),
     };
+    if *unit == Unit::InFlight {
+        return format!("{} {unit}{group}", amount(*size));
+    }
     let evenly = if burst < window { ", evenly spread" } else { "" };
     format!("{} {unit} {}{group}{evenly}", amount(*size), per(*window))
 }
@@ -74,7 +77,6 @@ fn amount(size: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::hint::Unit;
     use chrono_tz::Europe::Berlin;
 
     fn limit(unit: Unit, size: f64, window_ms: u64, burst_ms: u64, group: Option<&str>) -> LearnedLimit {
@@ -96,6 +98,7 @@ mod tests {
             (limit(Unit::Tokens, 10_000.0, minute, minute, None), "10,000 tokens a minute"),
             (limit(Unit::Requests, 500.4, minute, 1_000, None), "500 requests a minute, evenly spread"),
             (limit(Unit::Requests, 2.5, 1_000, 1_000, Some("project")), "2.5 requests a second (project)"),
+            (limit(Unit::InFlight, 2.0, minute, minute, Some("api_key")), "2 requests at a time (api_key)"),
             (limit(Unit::Requests, 100.0, 10_000, 500, None), "100 requests in 10 s, evenly spread"),
             (limit(Unit::Requests, 100.0, 2_000, 2_000, None), "100 requests in 2.0 s"),
             (limit(Unit::Tokens, 9.0, 3_600_000, 3_600_000, None), "9 tokens an hour"),

@@ -224,7 +224,7 @@ pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) ->
         WaitFor::Limit(limit) => limits.named(*limit),
         WaitFor::ServerLimit(limit) if limit.group.as_deref() == Some(LearnedLimit::SETTINGS) => {
             let own = match limit.unit {
-                Unit::Requests => LimitName::RequestsPerMinute,
+                Unit::Requests | Unit::InFlight => LimitName::RequestsPerMinute,
                 Unit::Tokens => LimitName::TokensPerMinute,
             };
             format!("{}, evenly spread", limits.named(own))
@@ -261,6 +261,7 @@ fn is_stricter(limit: &LearnedLimit, limits: &Limits) -> bool {
         (Unit::Tokens, false) => limits.tokens_per_minute,
         (Unit::Requests, true) => limits.requests_per_day,
         (Unit::Tokens, true) => limits.tokens_per_day,
+        (Unit::InFlight, _) => None,
     };
     let window = if daily { DAY } else { limits.window };
     #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]

@@ -148,7 +148,7 @@ impl Server {
         let mut hints = Vec::new();
         if let Some(limiter) = &mut self.manner.limiter {
             let amount = match limiter.unit {
-                Unit::Requests => 1.0,
+                Unit::Requests | Unit::InFlight => 1.0,
                 Unit::Tokens => (charge as f64 * self.manner.counts).round(),
             };
             let taken = limiter.take(at, amount);

@@ -110,7 +110,7 @@ fn limiter(random: &mut fastrand::Rng, limits: &Limits) -> Limiter {
     let window = limits.window.as_secs_f64() * *random.choice(&[0.1, 1.0, 3.0]).expect("not empty");
     let unit = if random.bool() { Unit::Requests } else { Unit::Tokens };
     let ours = match unit {
-        Unit::Requests => limits.requests_per_minute.unwrap_or(60),
+        Unit::Requests | Unit::InFlight => limits.requests_per_minute.unwrap_or(60),
         Unit::Tokens => limits.tokens_per_minute.unwrap_or(20_000),
     };
     let size = (ours as f64 * (0.3 + random.f64())).max(if unit == Unit::Requests { 2.0 } else { 500.0 });

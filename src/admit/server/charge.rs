@@ -30,6 +30,8 @@ impl Charge {
         match unit {
             Unit::Requests => self.requests,
             Unit::Tokens => self.tokens,
+            // That is not used up, but held.
+            Unit::InFlight => 0.0,
         }
     }
 }
@@ -101,6 +103,7 @@ pub(super) fn of_amount(unit: Unit, amount: Amount) -> f64 {
     to_f64(match unit {
         Unit::Requests => amount.requests,
         Unit::Tokens => amount.tokens,
+        Unit::InFlight => 0,
     })
 }
 

@@ -234,7 +234,7 @@ impl ServerLimits {
                 bucket.give_back(ticket.charge.tokens);
             }
         }
-        for hint in hints {
+        for hint in hints.iter().filter(|hint| hint.unit != Unit::InFlight) {
             self.hint(hint, &heard);
         }
         match outcome {

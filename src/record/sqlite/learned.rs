@@ -82,7 +82,7 @@ impl SqliteStore {
 fn learned(row: &Row<'_>) -> rusqlite::Result<Option<LearnedLimit>> {
     let group: String = row.get(2)?;
     let (unit, source): (String, String) = (row.get(1)?, row.get(6)?);
-    let unit = [Unit::Requests, Unit::Tokens].into_iter().find(|known| unit_name(*known) == unit);
+    let unit = [Unit::Requests, Unit::Tokens, Unit::InFlight].into_iter().find(|known| unit_name(*known) == unit);
     let sources = [Source::Headers, Source::Refusal, Source::Estimate];
     let Some((unit, source)) = unit.zip(sources.into_iter().find(|known| source_name(*known) == source)) else {
         return Ok(None);
@@ -104,6 +104,7 @@ fn unit_name(unit: Unit) -> &'static str {
     match unit {
         Unit::Requests => "requests",
         Unit::Tokens => "tokens",
+        Unit::InFlight => "in_flight",
     }
 }
 
