@@ -211,6 +211,7 @@ fn setting(server: &Server, sink: Arc<dyn Sink>) -> Setting {
         fingerprinter,
         tokenizer: Tokenizer::for_model(MODEL),
         most_tokens: 100_000,
+        minute: limits.window,
         secrets: Arc::new([]),
         sink,
         store: Box::new(store),

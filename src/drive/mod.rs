@@ -14,6 +14,7 @@ mod request;
 pub mod signals;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -51,6 +52,8 @@ pub struct Io {
     pub tokenizer: Tokenizer,
     /// The most tokens that a request may have used, input and output together.
     pub most_tokens: u64,
+    /// What "a minute" means, where a server names one.
+    pub minute: Duration,
     /// Masked in every message, should a server echo one.
     pub secrets: Arc<[Secret]>,
     /// Takes the answers.
@@ -123,7 +126,7 @@ pub async fn drive(
     control: &mut Control,
     watch: &mut dyn Watch,
 ) -> Result<Driven, Unstarted> {
-    let Io { client, template, fingerprinter, tokenizer, most_tokens, secrets, sink, .. } = io;
+    let Io { client, template, fingerprinter, tokenizer, most_tokens, minute, secrets, sink, .. } = io;
     let Io { feed, first, store, endpoint, clock, .. } = io;
     let (back, came) = unbounded_channel();
     let keeper = Keeper::start(store, Arc::clone(&sink), endpoint, clock, back.clone())?;
@@ -131,7 +134,7 @@ pub async fn drive(
     let reader = Reader::start(feed, back.clone())?;
     // It is heard of when the last thread has ended.
     drop(back);
-    let sender = Sender { client, template, tokenizer, most_tokens, secrets, clock };
+    let sender = Sender { client, template, tokenizer, most_tokens, minute, secrets, clock };
     Ok(EventLoop::new(machine, first, Threads { keeper, disk, reader }, sender, came, &mut control.news, watch)
         .run()
         .await)

@@ -1,6 +1,7 @@
 //! A request's task: sends it, and says what came of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -23,6 +24,7 @@ pub(super) struct Sender {
     pub(super) template: Arc<RequestTemplate>,
     pub(super) tokenizer: Tokenizer,
     pub(super) most_tokens: u64,
+    pub(super) minute: Duration,
     pub(super) secrets: Arc<[Secret]>,
     pub(super) clock: Clock,
 }
@@ -36,13 +38,13 @@ impl Sender {
         input_tokens: u64,
         body: serde_json::Value,
     ) {
-        let Self { client, template, tokenizer, most_tokens, secrets, clock } = self.clone();
+        let Self { client, template, tokenizer, most_tokens, minute, secrets, clock } = self.clone();
         requests.spawn(async move {
             let heard = client.ask(body).await;
             tripwire::here("request");
             let wall = clock.now().wall;
             let verdict = classify(template.api, heard.as_ref(), wall);
-            let hints = heard.as_ref().map(|reply| hints::of_reply(reply, wall)).unwrap_or_default();
+            let hints = heard.as_ref().map(|reply| hints::of_reply(reply, minute, wall)).unwrap_or_default();
             let status = heard.as_ref().map_or(0, |reply| reply.status);
             tracing::debug!(%key, status, "heard");
             let count = |text: &str| Usage { input_tokens, output_tokens: tokenizer.count(text), ..Usage::default() };

@@ -46,16 +46,8 @@ impl Run<'_> {
         let concurrency = self.concurrency().min(most);
         self.watch.meter.set_price(self.mill.price(self.clock.now().wall));
         let settings = &self.mill.settings;
-        let mut base_url = settings.base_url.clone();
-        let standin = if self.mill.rehearsal {
-            let options = standin::Options { remember: 0, ..standin::Options::default() };
-            let vigil = vigil(Part::Standin, &self.control.tell());
-            let server = standin::Server::start_thread_with(options, vigil).map_err(Failure::Offline)?;
-            base_url = server.base_url();
-            Some(server)
-        } else {
-            None
-        };
+        let standin = self.standin()?;
+        let base_url = standin.as_ref().map_or_else(|| settings.base_url.clone(), standin::Server::base_url);
         self.watch.tell(Event::Started {
             prompts: supply.prompts,
             up_to_date: supply.up_to_date,
@@ -78,6 +70,7 @@ impl Run<'_> {
             fingerprinter: Fingerprinter::new(&settings.template, self.mill.rehearsal),
             tokenizer: Tokenizer::for_model(&settings.template.model),
             most_tokens: self.mill.most_tokens(),
+            minute: settings.limits.window,
             secrets: self.mill.secrets(),
             sink,
             store,
@@ -143,6 +136,16 @@ impl Run<'_> {
         // Signals are listened for as long as it is there.
         ended.runtime = Some(runtime);
         Ok(ended)
+    }
+
+    /// The server of a rehearsal.
+    fn standin(&self) -> Result<Option<standin::Server>, Failure> {
+        if !self.mill.rehearsal {
+            return Ok(None);
+        }
+        let options = standin::Options { remember: 0, ..standin::Options::default() };
+        let vigil = vigil(Part::Standin, &self.control.tell());
+        standin::Server::start_thread_with(options, vigil).map(Some).map_err(Failure::Offline)
     }
 
     /// What was not drawn is looked at, so that the sum is true: what of it has its answer, and what is pending. A signal ends that.

@@ -40,7 +40,8 @@ const SPOKEN_UNITS: &[(&[&str], u64)] = &[
 ];
 
 /// What stands before a wait in the messages of rate limits.
-const PHRASES: &[&str] = &["try again in ", "retry after ", "retry in ", "wait for ", "wait at least "];
+const PHRASES: &[&str] =
+    &["try again in ", "try again after ", "retry after ", "retry in ", "wait for ", "wait at least ", "please wait "];
 
 /// The longest wait that `headers` or `message` ask for; `None` where they ask for none that makes sense.
 ///
@@ -127,8 +128,7 @@ pub fn in_message(message: &str) -> Option<Duration> {
     PHRASES
         .iter()
         .flat_map(|phrase| lower.match_indices(phrase).map(|(at, found)| &lower[at + found.len()..]))
-        .filter_map(|after| spoken(after).map(|(wait, _)| wait))
-        .filter(|wait| sensible(*wait))
+        .filter_map(spoken_at_start)
         .max()
 }
 
@@ -141,6 +141,11 @@ fn spoken(text: &str) -> Option<(Duration, &str)> {
         rest = after;
     }
     total.map(|total| (total, rest))
+}
+
+/// The length of time at the start of `text` (`10 seconds`), where it is one.
+pub(super) fn spoken_at_start(text: &str) -> Option<Duration> {
+    spoken(text).map(|(time, _)| time).filter(|time| sensible(*time))
 }
 
 /// One number with its unit.
@@ -259,6 +264,8 @@ mod tests {
             ("NaN", None),
             ("inf", None),
             ("1e3", None),
+            ("1e999", None),
+            ("2592000", Some(2_592_000_000)),
             ("5.", None),
             (".5", None),
             ("1 fortnight", None),
@@ -289,6 +296,14 @@ mod tests {
             ("Please try again in 1h2m3s.", Some(3_723_000)),
             ("Please retry after 26 seconds.", Some(26_000)),
             ("Please retry after 1 second.", Some(1_000)),
+            ("request reached max organization concurrency: 1, please try again after 1 seconds", Some(1_000)),
+            (
+                "Rate limit of 150 per 86400s exceeded for UserByModelByDay. Please wait 35944 seconds before retrying.",
+                Some(35_944_000),
+            ),
+            ("Please wait a moment and try again.", None),
+            ("try again in 30 days", Some(2_592_000_000)),
+            ("try again in 1e999 s", None),
             ("try again in 2 minutes, or retry after 3 minutes", Some(180_000)),
             ("try again in 1 hour 30 minutes", Some(5_400_000)),
             ("ÄÖÜİ try again in 2s", Some(2_000)),
@@ -317,6 +332,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after-ms", "300.5")], ""), Some(300));
         assert_eq!(wait(&[("retry-after", "1"), ("retry-after", "7")], ""), Some(7_000));
         assert_eq!(wait(&[("retry-after", "1")], "try again in 23.03s"), Some(23_030));
+        assert_eq!(wait(&[("retry-after-ms", "274579000")], "try again in 1s"), Some(274_579_000));
         assert_eq!(wait(&[("retry-after", "9999999"), ("retry-after-ms", "-4")], "try again in 3s"), Some(3_000));
         assert_eq!(wait(&[("x-ratelimit-reset-tokens", "6m0s")], ""), None);
     }

@@ -14,6 +14,7 @@ use promptmill::config::dotenv::assignments;
 use promptmill::send::{hints, wait};
 use promptmill::standin::go_duration;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(31 * 86_400);
 
 fn now() -> DateTime<Utc> {
@@ -35,7 +36,7 @@ pub(crate) fn durations(text: &str) {
 
 /// A refusal is at most one hint, within bounds, and is read again from its numbers.
 pub(crate) fn refusal(text: &str) {
-    let read = |status, text: &str| hints::read(&HeaderMap::new(), status, text, now());
+    let read = |status, text: &str| hints::read(&HeaderMap::new(), status, text, MINUTE, now());
     assert!(read(200, text).is_empty(), "the words of a success are not looked at");
     let found = read(429, text);
     assert!(found.len() <= 1, "{found:?}");
@@ -62,7 +63,7 @@ pub(crate) fn limit_headers(text: &str) {
         let (name, value) = line.split_once(": ")?;
         Some((HeaderName::try_from(name).ok()?, HeaderValue::from_str(value).ok()?))
     });
-    let found = hints::read(&fields.take(200).collect(), 429, "", now());
+    let found = hints::read(&fields.take(200).collect(), 429, "", MINUTE, now());
     assert!(found.len() <= 16, "{found:?}");
     for (place, hint) in found.iter().enumerate() {
         in_bounds(hint);

@@ -18,33 +18,35 @@ mod message;
 #[cfg(test)]
 mod tests;
 
-/// What `reply` tells; `wall` is now, for resets that name a moment.
+/// What `reply` tells. `minute` is what a minute means to both sides; `wall` is now, for resets that name a moment.
 #[must_use]
-pub fn of_reply(reply: &Reply, wall: DateTime<Utc>) -> Vec<ServerHint> {
+pub fn of_reply(reply: &Reply, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
     let message = if is_refusal(reply.status) { Said::in_error(&reply.body).message } else { String::new() };
-    read(&reply.headers, reply.status, &message, wall)
+    read(&reply.headers, reply.status, &message, minute, wall)
 }
 
 /// What a response of `status` with these `headers` and this `message` tells, at most one hint of a bucket. The message counts only for a 429 or 413.
 ///
-/// Moments are measured from the server's own `Date` where it sends one, else from `wall`. Limits of 0, -1 and other nonsense are ignored, with
-/// all that is told of them; so are limits on anything but requests and tokens.
+/// Where the message names a window, that is the limit's, and "a minute" is `minute`, the setting: its hint has no window then. A message whose wait
+/// does not fit its own numbers tells of no limit. Moments are measured from the server's own `Date` where it sends one, else from `wall`. Limits of
+/// 0, -1 and other nonsense are ignored, with all that is told of them; so are limits on anything but requests and tokens.
 #[must_use]
-pub fn read(headers: &HeaderMap, status: u16, message: &str, wall: DateTime<Utc>) -> Vec<ServerHint> {
+pub fn read(headers: &HeaderMap, status: u16, message: &str, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
     let mut hints = headers::read(headers, wall);
     if is_refusal(status)
-        && let Some(refusal) = message::read(message)
+        && let Some(refusal) = message::read(message, minute)
     {
         // A message may leave out that the limit is the project's: then its size tells.
-        let told = |hint: &&mut ServerHint| hint.agrees(&refusal) && hint.group == refusal.group;
+        let window = refusal.window.unwrap_or(Span::exactly(minute));
+        let agrees = |hint: &ServerHint| {
+            hint.unit == refusal.unit && hint.same_size(&refusal) && hint.window.is_none_or(|span| span.meets(&window))
+        };
+        let by_group = hints.iter().position(|hint| agrees(hint) && hint.group == refusal.group);
         let by_size =
-            |hint: &&mut ServerHint| hint.agrees(&refusal) && refusal.group.is_none() && hint.size == refusal.size;
-        if let Some(hint) = hints.iter_mut().find(told) {
-            hint.refused_by(&refusal);
-        } else if let Some(hint) = hints.iter_mut().find(by_size) {
-            hint.refused_by(&refusal);
-        } else {
-            hints.push(refusal);
+            || hints.iter().position(|hint| agrees(hint) && refusal.group.is_none() && hint.size == refusal.size);
+        match by_group.or_else(by_size) {
+            Some(place) => hints[place].refused_by(&refusal),
+            None => hints.push(refusal),
         }
     } else if status == 429 {
         // No words, but where nothing is left, nothing fits.
@@ -60,20 +62,21 @@ fn is_refusal(status: u16) -> bool {
     matches!(status, 429 | 413)
 }
 
-impl ServerHint {
-    /// Whether no size and no window tells the buckets of two hints apart; their groups aside.
-    fn agrees(&self, other: &Self) -> bool {
-        self.same_size(other) && self.same_window(other)
+impl Span {
+    /// Whether both may be of the same length.
+    fn meets(&self, other: &Self) -> bool {
+        self.least <= other.most && other.least <= self.most
     }
+}
 
+impl ServerHint {
     fn same_size(&self, other: &Self) -> bool {
         self.size.zip(other.size).is_none_or(|(one, two)| one == two)
     }
 
     /// Whether both count the same in what may be the same window.
     fn same_window(&self, other: &Self) -> bool {
-        let overlap = |(one, two): (Span, Span)| one.least <= two.most && two.least <= one.most;
-        self.unit == other.unit && self.window.zip(other.window).is_none_or(overlap)
+        self.unit == other.unit && self.window.zip(other.window).is_none_or(|(one, two)| one.meets(&two))
     }
 
     /// Adds what the text of a refusal tells of the same bucket.
