@@ -1,5 +1,6 @@
 //! The limits of a pretended server, and what it tells of them. It shares nothing with the picture that the client has of it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use promptmill::admit::hint::{ServerHint, Source, Span, Unit};
@@ -14,6 +15,19 @@ pub(crate) enum Enforced {
     Bucket { depth_seconds: f64 },
     /// Counted in windows that begin one after the other.
     Windows,
+    /// All that was let in counts for a window from then on.
+    Sliding,
+}
+
+/// What a server's header says of time, beside the limit and what is left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Reset {
+    /// When a bucket that refills is full.
+    #[default]
+    Refill,
+    /// When the window ends.
+    WindowEnd,
+    Untold,
 }
 
 /// What the server says.
@@ -26,6 +40,7 @@ pub(crate) struct Tells {
     pub(crate) wait: bool,
     /// It says so many times what it enforces.
     pub(crate) lie: f64,
+    pub(crate) reset: Reset,
 }
 
 /// A limit, its books, and what it tells.
@@ -36,9 +51,17 @@ pub(crate) struct Limiter {
     pub(crate) window_seconds: f64,
     pub(crate) enforced: Enforced,
     pub(crate) tells: Tells,
-    /// From, to (nanoseconds after the first arrival), and the share of the limit that holds meanwhile.
-    pub(crate) slump: Option<(u64, u64, f64)>,
+    /// From when on (nanoseconds after the first arrival) which share of the limit holds; in order.
+    pub(crate) shares: Vec<(u64, f64)>,
+    /// What is missing is used by somebody else who shares the limit: its size is told as it is.
+    pub(crate) neighbour: bool,
+    /// What it refuses counts as well.
+    pub(crate) counts_refused: bool,
+    /// What is larger than the whole limit is never let in; else it is when nothing is used.
+    pub(crate) strict: bool,
     level: f64,
+    /// What counts now of a sliding window, and when it came.
+    inside: VecDeque<(u64, f64)>,
     at: u64,
     first: Option<u64>,
     /// What could have been taken and what was, from the first arrival to the last admission.
@@ -59,8 +82,12 @@ impl Limiter {
             window_seconds,
             enforced,
             tells,
-            slump: None,
+            shares: Vec::new(),
+            neighbour: false,
+            counts_refused: false,
+            strict: false,
             level: 0.0,
+            inside: VecDeque::new(),
             at: 0,
             first: None,
             offered: 0.0,
@@ -71,7 +98,7 @@ impl Limiter {
 
     fn share(&self, at: u64) -> f64 {
         let since = at - self.first.unwrap_or(at);
-        self.slump.map_or(1.0, |(from, to, share)| if (from..to).contains(&since) { share } else { 1.0 })
+        self.shares.iter().rev().find(|(from, _)| *from <= since).map_or(1.0, |(_, share)| *share)
     }
 
     fn depth(&self, at: u64) -> f64 {
@@ -79,11 +106,11 @@ impl Limiter {
             Enforced::Bucket { depth_seconds } => {
                 (self.size * depth_seconds / self.window_seconds).max(1.0) * self.share(at)
             }
-            Enforced::Windows => self.size * self.share(at),
+            Enforced::Windows | Enforced::Sliding => self.size * self.share(at),
         }
     }
 
-    /// Lets time pass, in steps that no slump's edge lies within by much.
+    /// Lets time pass, in steps that no change lies within by much.
     fn pass(&mut self, at: u64) {
         if self.first.is_none() {
             self.first = Some(at);
@@ -110,14 +137,36 @@ impl Limiter {
                     }
                     self.at = next.min(at);
                 }
+                Enforced::Sliding => {
+                    self.offered += self.size * self.share(self.at) * (at - self.at) as f64 / window as f64;
+                    self.at = at;
+                    while self.inside.front().is_some_and(|(came, _)| came + window <= at) {
+                        self.inside.pop_front();
+                    }
+                    self.level = self.depth(at) - self.inside.iter().map(|(_, amount)| amount).sum::<f64>();
+                }
             }
+        }
+    }
+
+    /// Whether `amount` would be let in at `at`; `None` where it never is.
+    pub(crate) fn fits(&mut self, at: u64, amount: f64) -> Option<bool> {
+        self.pass(at);
+        let never = self.strict && amount > self.size;
+        (!never).then(|| amount.min(self.depth(at)) <= self.level)
+    }
+
+    fn count(&mut self, at: u64, amount: f64) {
+        self.level -= amount;
+        if self.enforced == Enforced::Sliding {
+            self.inside.push_back((at, amount));
         }
     }
 
     /// A request arrives at `at` that takes `amount`.
     pub(crate) fn take(&mut self, at: u64, amount: f64) -> Result<(), Refusal> {
         self.pass(at);
-        let needed = amount.min(self.depth(at));
+        let needed = if self.strict { amount } else { amount.min(self.depth(at)) };
         let missing = needed - self.level;
         if missing > 0.0 {
             let seconds = match self.enforced {
@@ -125,6 +174,15 @@ impl Limiter {
                 Enforced::Windows => {
                     let window = (self.window_seconds * SECOND) as u64;
                     (window - (at - self.first.unwrap_or(at)) % window) as f64 / SECOND
+                }
+                Enforced::Sliding => {
+                    let mut freed = 0.0;
+                    let last = self.inside.iter().find(|(_, amount)| {
+                        freed += amount;
+                        freed >= missing
+                    });
+                    let leaves = last.map_or(at, |(came, _)| *came) as f64 / SECOND + self.window_seconds;
+                    leaves - at as f64 / SECOND
                 }
             };
             let exact = Duration::from_secs_f64(seconds) + MS;
@@ -134,13 +192,16 @@ impl Limiter {
                 (false, true) => Some(coarse),
                 (false, false) => None,
             };
+            if self.counts_refused {
+                self.count(at, amount);
+            }
             return Err(Refusal { wait });
         }
-        self.level -= amount;
+        self.count(at, amount);
         self.used += amount;
         // Of a fixed window that is not over, what is left may still be used.
         self.offered_at_last = match self.enforced {
-            Enforced::Bucket { .. } => self.offered,
+            Enforced::Bucket { .. } | Enforced::Sliding => self.offered,
             Enforced::Windows => self.offered - self.level.max(0.0),
         };
         Ok(())
@@ -155,19 +216,35 @@ impl Limiter {
         };
         let sliced = matches!(self.enforced, Enforced::Bucket { depth_seconds } if depth_seconds < self.window_seconds);
         // A server that enforces slices tells of the whole window, in which there is room.
-        let size = self.size * self.share(at) * self.tells.lie;
+        let share = if self.neighbour { 1.0 } else { self.share(at) };
+        let size = self.size * share * self.tells.lie;
         let left = if sliced { size * 0.7 } else { (self.level * self.tells.lie).max(0.0) }.floor();
-        let full = Duration::from_secs_f64(((size - left) / size * self.window_seconds).max(0.0));
+        let full = match self.tells.reset {
+            Reset::WindowEnd => {
+                let window = (self.window_seconds * SECOND) as u64;
+                Duration::from_nanos(window - (at - self.first.unwrap_or(at)) % window)
+            }
+            Reset::Refill | Reset::Untold => {
+                Duration::from_secs_f64(((size - left) / size * self.window_seconds).max(0.0))
+            }
+        };
         let printed = Duration::from_millis(full.as_millis() as u64);
         let scale = |span: Duration| span.mul_f64(size / (size - left).max(1e-9)).min(Duration::from_secs(1_000_000));
-        let window = (size - left >= 1.0 && !printed.is_zero() && matches!(self.enforced, Enforced::Bucket { .. }))
+        let is_bucket = matches!(self.enforced, Enforced::Bucket { .. });
+        let works_out = match self.tells.reset {
+            Reset::Refill => is_bucket,
+            // Whoever reads it as a refill works out another window each time.
+            Reset::WindowEnd => true,
+            Reset::Untold => false,
+        };
+        let window = (size - left >= 1.0 && !printed.is_zero() && works_out)
             .then(|| Span { least: scale(printed), most: scale(printed + MS) });
         vec![ServerHint {
             unit: self.unit,
             group: None,
             size: Some(size as u64),
             left: Some(left as u64),
-            full_in: Some(printed),
+            full_in: (self.tells.reset != Reset::Untold).then_some(printed),
             window,
             charged: refused.map(|amount| amount as u64),
             refused: refused.is_some(),

@@ -6,6 +6,7 @@
 //!
 //! `cargo test --test simulation` runs the kept seeds and 10,000 more; `PROMPTMILL_SIM_SEEDS=100000` runs more of them, and
 //! `PROMPTMILL_SIM_SEED=123` runs one and prints what happens. A seed that breaks a law belongs in `failing-seeds.txt`.
+//! Servers that behave in one way each, and bounds on what a run against them costs, are in `servers` and `kinds`, which says how to run some of them.
 //!
 //! Not simulated are:
 //! - what carries the machine's actions out: threads, channels, the HTTP client, the database, files. The store is a value, and the disk is a map;
@@ -28,6 +29,7 @@
 mod attempts;
 mod bound;
 mod chunks;
+mod kinds;
 mod laws;
 mod limiter;
 mod server;
@@ -51,6 +53,11 @@ const REPLAYED: u64 = 16;
 #[expect(clippy::disallowed_methods, reason = "the two switches of this test, which nothing else reads")]
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch of this test, which nothing else reads")]
+fn text(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }
 
 /// Runs one seed; what broke, if anything did.

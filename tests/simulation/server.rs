@@ -1,5 +1,6 @@
 //! A pretended API with a judgement of its own: it bills, refuses, fails and forgets, all from the seed.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use promptmill::admit::hint::{ServerHint, Source, Span, Unit};
@@ -8,6 +9,71 @@ use promptmill::send::answer::Answer;
 use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
 
 use super::limiter::Limiter;
+use super::setting::MS;
+
+/// How soon a server turns away what it does not work on.
+const AT_ONCE: u64 = 1_000_000;
+
+/// Something that turns requests away, whatever the limit says.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) stops: Stops,
+    pub(crate) says: Says,
+}
+
+/// Whom a gate turns away.
+#[derive(Clone, Debug)]
+pub(crate) enum Stops {
+    /// Arrivals by their number; the first is 1.
+    Arrivals(RangeInclusive<usize>),
+    /// Such a share of all, at random.
+    Share(f64),
+    /// Who comes while so many are at work.
+    Above(usize),
+    All,
+}
+
+/// What a gate says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Says {
+    /// A 429, perhaps with a wait, and nothing of any limit.
+    Refused(Option<Duration>),
+    /// A 429 for too many at a time, which may name how many may be.
+    TooMany(Option<u64>),
+    /// A 503.
+    Overloaded(Billed),
+    /// A 500.
+    Failed,
+}
+
+/// What works on one request after the other, behind a gateway that does not wait for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    /// Nanoseconds that it works on each, and after which the gateway answers in its place.
+    pub(crate) service: u64,
+    pub(crate) patience: u64,
+    /// Whether it drops what the gateway has given up.
+    pub(crate) drops: bool,
+    pub(crate) free_at: u64,
+}
+
+impl Upstream {
+    /// A request comes at `at`: how long until something is heard of it, and whether it is the answer.
+    fn work(&mut self, at: u64) -> (u64, bool) {
+        let (begins, gives_up) = (self.free_at.max(at), at + self.patience);
+        let ends = begins + self.service;
+        if ends <= gives_up {
+            self.free_at = ends;
+            return (ends - at, true);
+        }
+        if !self.drops {
+            self.free_at = ends;
+        } else if begins < gives_up {
+            self.free_at = gives_up;
+        }
+        (self.patience, false)
+    }
+}
 
 /// How the server behaves in one seed. The chances are of 1.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +102,9 @@ pub(crate) struct Manner {
     pub(crate) quota_lasts: u64,
     /// From this arrival on the day's limit is used up, for so many nanoseconds.
     pub(crate) day_after: Option<(usize, u64)>,
+    /// The first that stops a request speaks.
+    pub(crate) gates: Vec<Gate>,
+    pub(crate) upstream: Option<Upstream>,
 }
 
 /// What the server makes of one arrival: what it says, and the tokens that it bills.
@@ -45,15 +114,19 @@ pub(crate) struct Judgement {
     pub(crate) hints: Vec<ServerHint>,
     pub(crate) in_outage: bool,
     pub(crate) reached: bool,
+    /// In nanoseconds, how long it takes to say so, where that is the server's own affair.
+    pub(crate) takes: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Server {
     manner: Manner,
     random: fastrand::Rng,
     quota_since: Option<u64>,
     day_since: Option<u64>,
     first: Option<u64>,
+    /// When each that is at work is done.
+    at_work: Vec<u64>,
     /// Requests that it refused for its limit, and that it failed in its outage.
     pub(crate) refused: usize,
     pub(crate) in_outage: usize,
@@ -84,6 +157,21 @@ fn of_day(full_in: Duration) -> ServerHint {
     }
 }
 
+/// What a refusal says of a bound on the requests at a time.
+fn at_a_time(size: Option<u64>) -> ServerHint {
+    ServerHint {
+        unit: Unit::InFlight,
+        group: None,
+        size,
+        left: None,
+        full_in: None,
+        window: None,
+        charged: None,
+        refused: true,
+        source: Source::Refusal,
+    }
+}
+
 impl Server {
     pub(crate) fn new(manner: Manner, seed: u64) -> Self {
         Self {
@@ -92,6 +180,7 @@ impl Server {
             quota_since: None,
             day_since: None,
             first: None,
+            at_work: Vec::new(),
             refused: 0,
             in_outage: 0,
             arrivals: 0,
@@ -107,11 +196,57 @@ impl Server {
         self.manner.quota_after = None;
     }
 
+    /// Another server takes its place, which knows nothing of what was.
+    pub(crate) fn replace(&mut self, manner: Manner) {
+        *self = Self::new(manner, self.random.u64(..));
+    }
+
+    /// It works until then on what it has let in.
+    pub(crate) fn works(&mut self, until: u64) {
+        self.at_work.push(until);
+    }
+
+    /// In nanoseconds from `at` on, how long it takes at the least to answer requests of these `charges`, each of which is `work` and goes the `way` to
+    /// it and back: for one who knows all of its rules, and sends each at the first moment at which it is let in.
+    pub(crate) fn least(&self, at: u64, charges: &[u64], work: u64, way: u64) -> u64 {
+        let mut server = self.clone();
+        let mut last = at;
+        for charge in charges {
+            let Some(limiter) = &mut server.manner.limiter else { break };
+            let amount = match limiter.unit {
+                Unit::Requests | Unit::InFlight => 1.0,
+                Unit::Tokens => (*charge as f64 * server.manner.counts).round(),
+            };
+            let (mut step, longest) = (MS, MS.max((limiter.window_seconds * MS as f64 * 2.0) as u64));
+            loop {
+                match limiter.fits(last, amount) {
+                    None => break,
+                    Some(true) => {
+                        let _ = limiter.take(last, amount);
+                        break;
+                    }
+                    Some(false) => {
+                        last += step;
+                        step = (step * 2).min(longest);
+                    }
+                }
+            }
+        }
+        let through = last - at;
+        let requests = charges.len() as u64;
+        let slots = self.manner.gates.iter().find_map(|gate| match gate.stops {
+            Stops::Above(slots) => Some(requests.div_ceil(slots as u64) * (work + way)),
+            _ => None,
+        });
+        let upstream = self.manner.upstream.as_ref().map(|upstream| requests * upstream.service);
+        through.max(slots.unwrap_or(0)).max(upstream.unwrap_or(0)) + if slots.is_none() { work + way } else { way }
+    }
+
     /// From now on it answers. A limit of its own it keeps, at its full size.
     pub(crate) fn calm(&mut self) {
         let mut limiter = self.manner.limiter.take();
         if let Some(limiter) = &mut limiter {
-            limiter.slump = None;
+            limiter.shares = Vec::new();
         }
         self.manner = Manner { limiter, counts: self.manner.counts, silent: self.manner.silent, ..Manner::default() };
     }
@@ -145,6 +280,9 @@ impl Server {
             let refused = Judgement::failed(Kind::Throttled, Class::RateLimited).wait(Some(wait));
             return Judgement { hints: vec![of_day(wait)], ..refused };
         }
+        if let Some(judgement) = self.turns_away(at) {
+            return judgement;
+        }
         let mut hints = Vec::new();
         if let Some(limiter) = &mut self.manner.limiter {
             let amount = match limiter.unit {
@@ -159,14 +297,43 @@ impl Server {
                     .wait(refusal.wait);
             }
         }
+        let takes = match self.manner.upstream.as_mut().map(|upstream| upstream.work(at)) {
+            Some((takes, false)) => {
+                let judgement = Judgement::failed(Kind::Transient, Class::Timeout).costs(Billed::Maybe, None);
+                return Judgement { takes: Some(takes), ..judgement };
+            }
+            Some((takes, true)) => Some(takes),
+            None => None,
+        };
         self.work(usage).unwrap_or_else(|| {
             let finishes = [FinishReason::Complete, FinishReason::Truncated, FinishReason::Refused];
             let finish = *self.random.choice(&finishes).expect("not empty");
             let told = (self.random.f64() >= self.manner.silent).then_some(usage);
             let answer = Answer { text: answer, usage: told, model: None, finish, odd: Vec::new() };
             let verdict = Verdict::Answer(answer);
-            Judgement { verdict, billed: usage.total(), hints, in_outage: false, reached: true }
+            Judgement { verdict, billed: usage.total(), hints, in_outage: false, reached: true, takes }
         })
+    }
+
+    /// What the first gate says that stops it.
+    fn turns_away(&mut self, at: u64) -> Option<Judgement> {
+        self.at_work.retain(|until| *until > at);
+        let (arrival, at_work) = (self.arrivals, self.at_work.len());
+        let random = &mut self.random;
+        let gate = self.manner.gates.iter().find(|gate| match &gate.stops {
+            Stops::Arrivals(stopped) => stopped.contains(&arrival),
+            Stops::Share(share) => random.f64() < *share,
+            Stops::Above(slots) => at_work >= *slots,
+            Stops::All => true,
+        })?;
+        let refused = Judgement::failed(Kind::Throttled, Class::RateLimited);
+        let judgement = match gate.says {
+            Says::Refused(wait) => refused.wait(wait),
+            Says::TooMany(size) => Judgement { hints: vec![at_a_time(size)], ..refused },
+            Says::Overloaded(billed) => Judgement::failed(Kind::Transient, Class::Overloaded).costs(billed, None),
+            Says::Failed => Judgement::failed(Kind::Transient, Class::ServerError).costs(Billed::Maybe, None),
+        };
+        Some(Judgement { takes: Some(AT_ONCE), ..judgement })
     }
 
     /// How long the day's limit is used up from now on; `None` where it is not.
@@ -217,7 +384,7 @@ impl Judgement {
     fn failed(kind: Kind, class: Class) -> Self {
         let (message, wait, billed, usage) = ("the server says so".to_owned(), None, Billed::No, None);
         let verdict = Verdict::Failure(Failure { kind, class, message, wait, billed, usage });
-        Self { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true }
+        Self { verdict, billed: 0, hints: Vec::new(), in_outage: false, reached: true, takes: None }
     }
 
     fn wait(mut self, asked: Option<Duration>) -> Self {

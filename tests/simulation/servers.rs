@@ -9,7 +9,7 @@ use promptmill::model::{Limits, OnDayLimit, OnQuota, Usage};
 use promptmill::run::{Concurrency, Rules};
 use std::time::Duration;
 
-use super::limiter::{Enforced, Limiter, Tells};
+use super::limiter::{Enforced, Limiter, Reset, Tells};
 use super::server::Manner;
 use super::setting::{Case, MS, Prompt, SECOND, Setting};
 use super::world::{Outcome, Trace, World};
@@ -30,7 +30,7 @@ struct Class {
     least_use: f64,
 }
 
-const HEADERS: Tells = Tells { headers: true, text: true, wait: true, lie: 1.0 };
+const HEADERS: Tells = Tells { headers: true, text: true, wait: true, lie: 1.0, reset: Reset::Refill };
 const TEXT: Tells = Tells { headers: false, ..HEADERS };
 const WAIT: Tells = Tells { text: false, ..TEXT };
 const SILENT: Tells = Tells { wait: false, ..WAIT };
@@ -96,7 +96,9 @@ fn setting(class: Class, seed: u64) -> Setting {
     };
     let mut limiter = Limiter::new(unit, units, window_seconds, enforced, class.tells);
     let window = (window_seconds * SECOND as f64) as u64;
-    limiter.slump = class.slumps.then_some((window, 3 * window, 0.5));
+    if class.slumps {
+        limiter.shares = vec![(window, 0.5), (3 * window, 1.0)];
+    }
     let most = Some((size * 5.0) as u64);
     let limits = Limits {
         tokens_per_minute: Some((size * mean_tokens * 5.0) as u64),
@@ -130,21 +132,9 @@ fn setting(class: Class, seed: u64) -> Setting {
             transit: random.u64(MS..30 * MS),
             work: random.u64(20 * MS..1_000 * MS),
             quick_refusals: true,
-            faultless: false,
-            disk_failure: 0.0,
-            store_failure: 0.0,
-            store_down: 0,
-            one_disk: false,
-            flush_failure: 0.0,
-            time: None,
-            edited: 0.0,
-            changed: 0.0,
-            shared: false,
-            gone: false,
             // Nothing fails that would stop.
             calm_after: u64::MAX / 4,
-            sleeps: false,
-            interrupts: false,
+            ..Case::default()
         },
         manner: Manner {
             // It counts characters where we count tokens.
@@ -157,6 +147,7 @@ fn setting(class: Class, seed: u64) -> Setting {
         mono: 1_000 * SECOND,
         wall_steps: false,
         crash_at: Vec::new(),
+        more: Vec::new(),
         random,
     }
 }

@@ -10,7 +10,7 @@ use promptmill::clock::{Day, nanos};
 use promptmill::model::{Limits, OnDayLimit, OnQuota, Usage};
 use promptmill::run::{Concurrency, Rules};
 
-use super::limiter::{Enforced, Limiter, Tells};
+use super::limiter::{Enforced, Limiter, Reset, Tells};
 use super::server::Manner;
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -30,7 +30,7 @@ pub(crate) struct Prompt {
 }
 
 /// How things go in one seed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Case {
     /// Delays from admission to arrival vary by no more than law 1 has to bear: by a tenth of a window, at most 200 ms.
     pub(crate) tame: bool,
@@ -62,6 +62,21 @@ pub(crate) struct Case {
     pub(crate) calm_after: u64,
     pub(crate) sleeps: bool,
     pub(crate) interrupts: bool,
+    /// A request takes what requests take in the mean, each of them.
+    pub(crate) steady: bool,
+    /// Each run is measured: what ends one begins the next of `more`, or ends the world; and so does this time.
+    pub(crate) measured: Option<u64>,
+}
+
+/// Another run, after a measured one.
+#[derive(Clone, Debug)]
+pub(crate) struct More {
+    /// Nanoseconds between the two.
+    pub(crate) rest: u64,
+    /// What it has to do.
+    pub(crate) prompts: Vec<Usage>,
+    /// The server by then, where it is another one.
+    pub(crate) server: Option<Manner>,
 }
 
 /// All that a world begins with.
@@ -77,6 +92,7 @@ pub(crate) struct Setting {
     pub(crate) wall_steps: bool,
     /// Steps after which the program dies.
     pub(crate) crash_at: Vec<u64>,
+    pub(crate) more: Vec<More>,
     pub(crate) random: fastrand::Rng,
 }
 
@@ -124,11 +140,13 @@ fn limiter(random: &mut fastrand::Rng, limits: &Limits) -> Limiter {
         text: random.bool(),
         wait: random.bool(),
         lie: *random.choice(&[1.0, 1.0, 0.5, 3.0]).expect("not empty"),
+        reset: Reset::Refill,
     };
     let mut limiter = Limiter::new(unit, size, window, enforced, tells);
     if random.bool() {
         let from = random.u64(..60) * SECOND;
-        limiter.slump = Some((from, from + random.u64(1..120) * SECOND, 0.2 + random.f64() * 0.7));
+        let to = from + random.u64(1..120) * SECOND;
+        limiter.shares = vec![(from, 0.2 + random.f64() * 0.7), (to, 1.0)];
     }
     limiter
 }
@@ -195,17 +213,9 @@ impl Setting {
             faultless,
             disk_failure: if random.u8(..8) == 0 { random.f64() * 0.2 } else { 0.0 },
             store_failure: if random.u8(..8) == 0 { random.f64() * 0.1 } else { 0.0 },
-            store_down: 0,
-            one_disk: false,
-            flush_failure: 0.0,
-            time: None,
-            edited: 0.0,
-            changed: 0.0,
-            shared: false,
-            gone: false,
-            calm_after: 0,
             sleeps: !tame && random.u8(..4) == 0,
             interrupts: random.u8(..5) == 0,
+            ..Case::default()
         };
         let rules = Rules {
             concurrency: {
@@ -269,6 +279,7 @@ impl Setting {
         case.shared = more.u8(..6) == 0;
         case.gone = !faultless && more.u8(..20) == 0;
         case.calm_after = up_to(&mut more, &[5, 30, 300, 3_600, 30_000]);
-        Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, random }
+        let more = Vec::new();
+        Self { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, more, random }
     }
 }

@@ -27,11 +27,14 @@ use promptmill::send::classify::{Billed, Failure, Kind, Verdict};
 use super::chunks::Chunks;
 use super::laws::{Laws, Waiting, number};
 use super::server::{Judgement, Server, right_answer};
-use super::setting::{Case, Prompt, Setting, ZONES};
+use super::setting::{Case, More, Prompt, Setting, ZONES};
 use super::stages::{Said, Stage, Stages};
 use super::table::{Reached, Row};
 
 mod faults;
+mod figures;
+
+pub(crate) use figures::Figures;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -78,6 +81,8 @@ pub(crate) struct Outcome {
     pub(crate) utilisation: Option<f64>,
     pub(crate) in_outage: usize,
     pub(crate) reached: Reached,
+    /// Of each run that was measured.
+    pub(crate) figures: Vec<Figures>,
 }
 
 impl std::ops::AddAssign for Outcome {
@@ -237,12 +242,15 @@ pub(crate) struct World {
     learned: Vec<LearnedLimit>,
     outcome: Outcome,
     latencies: u64,
+    /// Of the run that goes on, where it is measured; and what follows it.
+    figures: Figures,
+    more: VecDeque<More>,
 }
 
 impl World {
     /// The world of a setting.
     pub(crate) fn new(setting: Setting, trace: Trace) -> Self {
-        let Setting { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, mut random } =
+        let Setting { seed, prompts, rules, case, manner, zone, start, mono, wall_steps, crash_at, more, mut random } =
             setting;
         let limits = rules.limits;
         let server = Server::new(manner, random.u64(..));
@@ -292,6 +300,8 @@ impl World {
             learned: Vec::new(),
             outcome: Outcome::default(),
             latencies: 0,
+            figures: Figures::default(),
+            more: more.into(),
             prompts,
             rules,
             case,
@@ -327,7 +337,9 @@ impl World {
 
     /// A delay around `mean`: bounded by twice that in a tame seed, else with a long tail.
     fn delay(&mut self, mean: u64) -> u64 {
-        let delay = if self.case.tame || self.ends_by.is_some() {
+        let delay = if self.case.steady {
+            mean
+        } else if self.case.tame || self.ends_by.is_some() {
             self.random.u64(..mean * 2)
         } else {
             let tail = if self.random.u8(..100) == 0 { self.random.u64(1..1_000) } else { 1 };
@@ -355,6 +367,10 @@ impl World {
                 self.laws.stuck(&format!("nothing fails any more, and it has not ended by {by}"));
                 break;
             }
+            if self.takes_too_long(due.at) {
+                self.measured(None);
+                break;
+            }
             self.outcome.steps += 1;
             if self.outcome.steps > MOST_STEPS {
                 self.laws.stuck("it goes round in circles");
@@ -367,7 +383,8 @@ impl World {
             self.pass_to(due.at);
             self.happen(due);
         }
-        if self.laws.broken.is_none() {
+        let is_through = self.outcome.figures.iter().all(|figures| figures.ending == Some(Ending::Complete));
+        if self.laws.broken.is_none() && is_through {
             self.judge(began);
         }
         self.outcome.hash = self.hash.finish();
@@ -451,6 +468,7 @@ impl World {
                 let prompt = self.prompt_of(ordinal);
                 self.laws.heard(&now, prompt, &verdict, reached);
                 self.tells(&now, &verdict, &hints);
+                self.figures.heard(prompt, self.mono, &verdict);
                 let throttled = matches!(&verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
                 let signals = self.outcome.throttled;
                 self.feed(Input::Heard(ordinal, verdict, hints));
@@ -621,6 +639,7 @@ impl World {
     fn said(&mut self, now: &Now, event: &Event) {
         self.laws.said(now, event);
         self.said.event(event, &mut self.laws.reached);
+        self.figures.said(event);
         match event {
             Event::Done { key, .. } | Event::Failed { key, .. } => {
                 let of = &self.prompts[&number(key)];
@@ -782,7 +801,11 @@ impl World {
         let refused = judgement.in_outage
             || matches!(&judgement.verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
         let work = if refused && self.case.quick_refusals { self.case.transit } else { self.case.work };
-        let (work, back) = (self.delay(work), self.delay(self.case.transit));
+        let (work, back) = (judgement.takes.unwrap_or_else(|| self.delay(work)), self.delay(self.case.transit));
+        if !refused && judgement.takes.is_none() {
+            self.server.works(self.mono + work);
+        }
+        self.figures.arrives(self.laws.requests[request].at, self.mono, &judgement.verdict);
         let Judgement { verdict, hints, reached, .. } = judgement;
         self.push(run, work + back, Happening::Heard { ordinal, verdict, hints, reached });
     }
@@ -869,6 +892,7 @@ impl World {
         let recent = self.store.recent(&now).expect("a store in memory");
         let server = ServerLimits::new(Pacing::Auto, self.rules.limits, self.learned.clone(), recent, &now);
         self.machine = Some(Machine::new(self.rules.clone(), estimate, server, self.random.u64(..)));
+        self.measure();
         self.feed(Input::Start);
     }
 
@@ -962,6 +986,10 @@ impl World {
             self.laws.stuck("it ends although something is under way");
         }
         self.outcome.gave_up += usize::from(matches!(ending, Ending::Outage { .. }));
+        if self.case.measured.is_some() {
+            self.measured(Some(ending.clone()));
+            return;
+        }
         match ending {
             Ending::Complete => {
                 self.done = true;
