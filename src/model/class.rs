@@ -53,7 +53,7 @@ classes! {
     Blocked = "blocked";
     /// The model answered without any text; the tokens are billed.
     EmptyAnswer = "empty_answer";
-    /// More requests or tokens than the API's rate limit allows (429).
+    /// More requests or tokens than the API's limits allow, in a time or at a time (429).
     RateLimited = "rate_limited";
     /// The request rate grew faster than the API takes, though it is within its limits (429).
     SlowDown = "slow_down";

@@ -3,11 +3,13 @@
 //! The status decides first, then the error's code and type, then, only where neither tells the cases apart, its message. A body may be JSON, a page,
 //! plain text or nothing. Where it is unsure, it fails the prompt and not the run, takes a request for billed, and retries.
 //!
-//! Three decisions that are not plain:
+//! Four decisions that are not plain:
 //! - `x-should-retry: false` (the official clients obey it) makes a transient failure its prompt's last, unless the server fails others too. A 429
 //!   for rate is not touched by it, because its wait costs nothing. `x-should-retry: true` changes nothing: it does not make a wrong request right.
 //! - A 400 stops the run only where its code says that a parameter, the same in every request, is unknown to the model, and the parameter named
 //!   does not hold the prompt. Other wrong values may depend on the prompt (`max_tokens` too large beside this long one), so they fail one prompt.
+//! - A 503 or 529 is the server's failure, and uses up an attempt, unless its words say that too many requests were under way at once: that is a refusal
+//!   like a 429.
 //! - A 403 stops the run, unless it is a moderation verdict or a firewall's page: those may be about one prompt's text.
 
 use std::time::Duration;
@@ -18,7 +20,7 @@ use super::answer::{self, Answer};
 use super::decode::{Decoded, decode};
 use super::reply::{Reply, TimeoutKind, TransportError};
 use super::said::Said;
-use super::{message, wait};
+use super::{hints, message, wait};
 use crate::model::{Api, Class, FinishReason, RunStop, Usage};
 
 /// What a response, or its absence, means.
@@ -192,6 +194,10 @@ fn judge(status: u16, said: &Said, headers: &http::HeaderMap) -> Judged {
         409 | 425 => (Kind::Transient, Class::Busy, Billed::No),
         413 => (Kind::Prompt, Class::TooLarge, Billed::No),
         429 => too_many(said, headers),
+        // Refused at the door, before any work: it comes in when others have left.
+        503 | 529 if hints::is_crowded(headers, status, &said.words()) => {
+            (Kind::Throttled, Class::Overloaded, Billed::No)
+        }
         // Groq's flexible tier has no capacity at the moment.
         498 => (Kind::Throttled, Class::Overloaded, Billed::No),
         400..=499 => bad_request(said),
@@ -232,9 +238,10 @@ fn too_many(said: &Said, headers: &http::HeaderMap) -> Judged {
         (Kind::Prompt, Class::TooLarge, Billed::No)
     } else if said.is_any(&["slow_down"]) {
         (Kind::Throttled, Class::SlowDown, Billed::No)
-    } else if said.is_any(&["resource_unavailable"]) || said.is_any(OVERLOAD_CODES) {
+    } else if said.is_any(OVERLOAD_CODES) || said.says("overloaded") {
         (Kind::Throttled, Class::Overloaded, Billed::No)
     } else {
+        // Too many in a window, or too many at once: [`super::hints`] says which.
         (Kind::Throttled, Class::RateLimited, Billed::No)
     }
 }

@@ -120,6 +120,8 @@ fn every_known_error_body() {
     const CONTEXT: &str = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9000 tokens. Please reduce the length of the messages.";
     const CONTEXT_NEW: &str =
         "Your input exceeds the context window of this model. Please adjust your input and try again.";
+    const PARALLEL: &str = "Rate limit exceeded for api_key: 88dc28d0. Limit type: max_parallel_requests. Current limit: 2, Remaining: 0. Limit resets at: 2026-11-29 21:01:00 UTC";
+    const DEEPSEEK: &str = "Your current concurrency is 40, which exceeds your concurrency limit of 39 based on your remaining balance. Please top up your balance to restore your concurrency.";
     const SERVER: &str = "The server had an error processing your request. Sorry about that! You can retry your request, or contact us through our help center at help.openai.com if you keep seeing this error. (Please include the request ID req_1e3a6e7c143878ba3fc1174660106292 in your email.)";
     // status, message, type, code, param -> kind, class, wait in ms
     type Row = (u16, &'static str, &'static str, &'static str, &'static str, Kind, &'static str, Option<u64>);
@@ -328,6 +330,45 @@ fn every_known_error_body() {
         (503, "The engine is currently overloaded, please try again later", "", "", "", Transient, "overloaded", None),
         (503, "x", "service_unavailable_error", "server_is_overloaded", "", Transient, "overloaded", None),
         (529, "Overloaded", "overloaded_error", "", "", Transient, "overloaded", None),
+        // An overload in a 429's clothes: Moonshot, z.ai and Hugging Face's TGI.
+        (
+            429,
+            "The engine is currently overloaded, please try again later",
+            "engine_overloaded_error",
+            "",
+            "",
+            Throttled,
+            "overloaded",
+            None,
+        ),
+        (
+            429,
+            "The service may be temporarily overloaded, please try again later",
+            "",
+            "1305",
+            "",
+            Throttled,
+            "overloaded",
+            None,
+        ),
+        (429, "Model is overloaded", "overloaded", "", "", Throttled, "overloaded", None),
+        // Too many at once, in a 429 and in a 503 or 529.
+        (429, PARALLEL, "None", "429", "", Throttled, "rate_limited", None),
+        (429, DEEPSEEK, "rate_limit_error", "", "", Throttled, "rate_limited", None),
+        (
+            429,
+            "Too many concurrent requests for this client. Retry after 10 seconds.",
+            "rate_limit_error",
+            "concurrent_request_limit_exceeded",
+            "",
+            Throttled,
+            "rate_limited",
+            Some(10_000),
+        ),
+        (503, "no slot available", "unavailable_error", "503", "", Throttled, "overloaded", None),
+        (503, "Too many connections, please wait before trying again.", "", "", "", Throttled, "overloaded", None),
+        (529, "Concurrency limit exceeded for account, please retry later", "", "", "", Throttled, "overloaded", None),
+        (500, "Too many concurrent requests", "server_error", "", "", Transient, "server_error", None),
     ];
     for (status, message, kind, code, param, expected, class, millis) in openai {
         let some = |text: &str| if text.is_empty() { json!(null) } else { json!(text) };

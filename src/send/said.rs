@@ -14,7 +14,7 @@ const OPENING: usize = 64;
 pub(super) struct Said {
     /// What it says to people; empty where it says nothing.
     pub(super) message: String,
-    /// A moment or wait in the body (a router puts the upstream's headers there).
+    /// A moment or wait in the body: a gateway's `retry_after`, or an upstream's header that a router puts there.
     pub(super) reset: Option<String>,
     /// Whether a moderation flagged the prompt.
     pub(super) flagged: bool,
@@ -65,7 +65,9 @@ impl Said {
         let header = |name: &str| Some(text(metadata?.get("headers")?.get(name)?));
         Self {
             message: if flat && said.message.is_empty() { detail(json) } else { said.message },
-            reset: header("X-RateLimit-Reset").or_else(|| header("Retry-After")),
+            reset: header("X-RateLimit-Reset")
+                .or_else(|| header("Retry-After"))
+                .or_else(|| error.get("retry_after").map(text)),
             flagged: metadata.is_some_and(|metadata| metadata.get("flagged_input").is_some()),
             ..said
         }
@@ -87,6 +89,12 @@ impl Said {
     /// Whether the error's code or type is one of `words`.
     pub(super) fn is_any(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.code == *word || self.kind == *word)
+    }
+
+    /// The message, and on lines of their own the code and the type: some say in them what their message leaves out.
+    pub(super) fn words(&self) -> String {
+        let told = [&self.message, &self.code, &self.kind].map(String::as_str);
+        told.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
     /// Whether the message holds `words` (lower case).

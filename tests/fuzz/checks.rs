@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use promptmill::admit::hint::{ServerHint, Source};
+use promptmill::admit::hint::{ServerHint, Source, Unit};
 use promptmill::admit::usage_md::Face;
 use promptmill::config::api_key::{KeyOrigin, from_text};
 use promptmill::config::dotenv::assignments;
@@ -43,6 +43,10 @@ pub(crate) fn refusal(text: &str) {
     let Some(hint) = found.first() else { return };
     in_bounds(hint);
     assert!(hint.refused && hint.source == Source::Refusal);
+    if hint.unit == Unit::InFlight {
+        assert_eq!(*hint, ServerHint { size: hint.size, ..in_flight(None) });
+        return;
+    }
     let (Some(size), Some(left), Some(charged)) = (hint.size, hint.left, hint.charged) else { return };
     let group = hint.group.as_ref().map(|group| format!(" (for limit {group})")).unwrap_or_default();
     if left > size || group.matches(')').count() > 1 {
@@ -67,10 +71,24 @@ pub(crate) fn limit_headers(text: &str) {
     assert!(found.len() <= 16, "{found:?}");
     for (place, hint) in found.iter().enumerate() {
         in_bounds(hint);
-        assert!(!hint.refused || hint.left == Some(0));
+        assert!(!hint.refused || hint.left == Some(0) || *hint == in_flight(None));
         for other in &found[place + 1..] {
             assert!((hint.unit, &hint.group, hint.window) != (other.unit, &other.group, other.window), "{found:?}");
         }
+    }
+}
+
+fn in_flight(size: Option<u64>) -> ServerHint {
+    ServerHint {
+        unit: Unit::InFlight,
+        group: None,
+        size,
+        left: None,
+        full_in: None,
+        window: None,
+        charged: None,
+        refused: true,
+        source: Source::Refusal,
     }
 }
 

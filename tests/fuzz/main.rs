@@ -35,6 +35,8 @@ fn refusals() {
         "Request too large for m on tokens per min (TPM): Limit 30,000, Requested 31538.",
         "Rate limit exceeded for api_key: 88dc28d0. Limit type: tokens. Current limit: 1000, Remaining: 0. Limit resets at: x",
         "Rate limit reached for m on tokens per min. Limit: 10000 / min. Please try again in 6ms.",
+        "Rate limit exceeded for api_key: 88dc28d0. Limit type: max_parallel_requests. Current limit: 2, Remaining: 0.",
+        "This request would exceed your organization's rate limit of 30,000 input tokens per minute (org: x).",
     ] {
         checks::refusal(text);
     }
@@ -47,6 +49,7 @@ fn limit_headers() {
         "x-ratelimit-limit-tokens: 10000\nx-ratelimit-remaining-tokens: 0\nx-ratelimit-reset-tokens: 6m0s",
         "x-ratelimit-limit-tokens_usage_based: 5\nx-ratelimit-limit-tokens: 6\nllm_provider-x-ratelimit-limit-tokens: 7",
         "x-ratelimit-limit-req-minute: 60\nx-ratelimit-limit-requests-day: 60\nx-ratelimit-limit-requests: 60",
+        "rate_limit_type: max_parallel_requests\nx-ratelimit-remaining-requests: 0",
     ] {
         checks::limit_headers(text);
     }

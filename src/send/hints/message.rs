@@ -67,6 +67,11 @@ pub(super) fn read(text: &str, minute: Duration) -> Option<ServerHint> {
     }
 }
 
+/// Whether `text` names a limit on requests or tokens with its size.
+pub(super) fn is_numbered(text: &str) -> bool {
+    Named::of(text, &text.to_ascii_lowercase()).is_some()
+}
+
 /// A day's limit that is named without numbers.
 fn of_day(lower: &str) -> Option<ServerHint> {
     let first = |words: &[&str]| words.iter().filter_map(|word| lower.find(word)).min();
@@ -86,7 +91,7 @@ fn of_day(lower: &str) -> Option<ServerHint> {
 }
 
 /// A refusal of which nothing more is known.
-fn refusal(unit: Unit, group: Option<&str>) -> ServerHint {
+pub(super) fn refusal(unit: Unit, group: Option<&str>) -> ServerHint {
     ServerHint {
         unit,
         group: group.map(message::tidy).filter(|group| !group.is_empty()),

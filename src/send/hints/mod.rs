@@ -12,7 +12,9 @@ use super::reply::Reply;
 use super::said::Said;
 use super::wait;
 use crate::admit::hint::{ServerHint, Span, Unit};
+use crowd::Crowd;
 
+mod crowd;
 mod headers;
 mod message;
 #[cfg(test)]
@@ -21,20 +23,24 @@ mod tests;
 /// What `reply` tells. `minute` is what a minute means to both sides; `wall` is now, for resets that name a moment.
 #[must_use]
 pub fn of_reply(reply: &Reply, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
-    let message = if is_refusal(reply.status) { Said::in_error(&reply.body).message } else { String::new() };
-    read(&reply.headers, reply.status, &message, minute, wall)
+    let is_told = names_a_limit(reply.status) || names_a_crowd(reply.status);
+    let words = if is_told { Said::in_error(&reply.body).words() } else { String::new() };
+    read(&reply.headers, reply.status, &words, minute, wall)
 }
 
-/// What a response of `status` with these `headers` and this `message` tells, at most one hint of a bucket. The message counts only for a 429 or 413.
+/// What a response of `status` with these `headers` and `words` tells, at most one hint of a bucket. The words are those of its error: its message, and
+/// its code and type on lines of their own. They count for a 429 or 413, and for a 503 or 529 where too many requests were under way at once.
 ///
-/// Where the message names a window, that is the limit's, and "a minute" is `minute`, the setting: its hint has no window then. A message whose wait
-/// does not fit its own numbers tells of no limit. Moments are measured from the server's own `Date` where it sends one, else from `wall`. Limits of
-/// 0, -1 and other nonsense are ignored, with all that is told of them; so are limits on anything but requests and tokens.
+/// Where the words name a window, that is the limit's, and "a minute" is `minute`, the setting: its hint has no window then. Words whose wait does not
+/// fit their own numbers tell of no limit. Moments are measured from the server's own `Date` where it sends one, else from `wall`. Limits of 0, -1 and
+/// other nonsense are ignored, with all that is told of them; so are limits on anything but requests and tokens.
 #[must_use]
-pub fn read(headers: &HeaderMap, status: u16, message: &str, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
+pub fn read(headers: &HeaderMap, status: u16, words: &str, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
     let mut hints = headers::read(headers, wall);
-    if is_refusal(status)
-        && let Some(refusal) = message::read(message, minute)
+    if let Some(crowd) = crowd(headers, status, words) {
+        hints.push(ServerHint { size: crowd.most, ..message::refusal(Unit::InFlight, None) });
+    } else if names_a_limit(status)
+        && let Some(refusal) = message::read(words, minute)
     {
         // A message may leave out that the limit is the project's: then its size tells.
         let window = refusal.window.unwrap_or(Span::exactly(minute));
@@ -57,9 +63,24 @@ pub fn read(headers: &HeaderMap, status: u16, message: &str, minute: Duration, w
     hints
 }
 
+/// Whether a response of `status` with these `headers` and `words` was refused because too many requests were under way at once.
+pub(super) fn is_crowded(headers: &HeaderMap, status: u16, words: &str) -> bool {
+    crowd(headers, status, words).is_some()
+}
+
+fn crowd(headers: &HeaderMap, status: u16, words: &str) -> Option<Crowd> {
+    // What names a limit of a window is refused by that, whatever the names in it.
+    if names_a_crowd(status) && !message::is_numbered(words) { crowd::read(headers, words) } else { None }
+}
+
 /// Whether a limit may be the reason: Groq sends 413 for what is larger than its limit.
-fn is_refusal(status: u16) -> bool {
+fn names_a_limit(status: u16) -> bool {
     matches!(status, 429 | 413)
+}
+
+/// Whether too many requests at once may be the reason.
+fn names_a_crowd(status: u16) -> bool {
+    matches!(status, 429 | 503 | 529)
 }
 
 impl Span {

@@ -398,7 +398,7 @@ fn every_form_of_a_refusal() {
         ),
         (
             "Rate limit exceeded for api_key: 88dc28d0. Limit type: max_parallel_requests. Current limit: 10, Remaining: 0.",
-            None,
+            Some(("requests at a time ?/10!", "?")),
         ),
         // Never fits.
         (
@@ -610,6 +610,43 @@ fn the_message_is_taken_from_the_body() {
     for status in [200, 400, 503] {
         assert_eq!(of_reply(&reply(status), MINUTE, now()), []);
     }
+}
+
+#[test]
+fn too_many_at_once_is_one_hint_of_what_is_in_flight() {
+    let told = |status, fields: &[(&str, &str)], body: &'static str| {
+        let body = Bytes::from_static(body.as_bytes());
+        let hints = of_reply(&Reply { status, headers: headers(fields), body }, MINUTE, now());
+        assert!(hints.iter().all(|hint| hint.unit != Unit::InFlight || hint.source == Source::Refusal), "{hints:?}");
+        hints.iter().map(short).collect::<Vec<_>>()
+    };
+    // litellm 1.110; its `retry-after` is its window, whatever the limit.
+    let litellm =
+        [("retry-after", "60"), ("rate_limit_type", "max_parallel_requests"), ("reset_at", "2026-11-29 21:01:00 UTC")];
+    let body = r#"{"error":{"message":"Rate limit exceeded for api_key: 88dc28d0. Limit type: max_parallel_requests. Current limit: 2, Remaining: 0. Limit resets at: 2026-11-29 21:01:00 UTC","type":"None","param":"None","code":"429"}}"#;
+    assert_eq!(told(429, &litellm, body), ["requests at a time ?/2!"]);
+    assert_eq!(told(429, &litellm, ""), ["requests at a time ?/?!"]);
+    assert_eq!(told(429, &[], body), ["requests at a time ?/2!"]);
+    // In the code alone.
+    let code =
+        r#"{"error":{"message":"Slow down.","type":"rate_limit_error","code":"concurrent_request_limit_exceeded"}}"#;
+    assert_eq!(told(429, &[], code), ["requests at a time ?/?!"]);
+    let zhipu = r#"{"error":{"code":"1302","message":"您的账户已达到速率限制，请您控制请求频率"}}"#;
+    assert_eq!(told(429, &[], zhipu), ["requests at a time ?/?!"]);
+    // A limit that headers tell of did not refuse it, though nothing may be left of it.
+    let last = bucket(REQUESTS, ["100", "0", "60s"]);
+    assert_eq!(told(429, &last, code), ["requests 0/100", "requests at a time ?/?!"]);
+    // Servers and gateways that are full.
+    assert_eq!(told(503, &[], r#"{"error":{"message":"no slot available"}}"#), ["requests at a time ?/?!"]);
+    assert_eq!(told(529, &[], "max concurrent requests: 8"), ["requests at a time ?/8!"]);
+    for status in [200, 400, 413, 500, 504] {
+        assert_eq!(told(status, &litellm, body), [""; 0]);
+    }
+    // A window's limit, whatever the names in it.
+    let named = "Rate limit reached for parallel-requests-8b in organization concurrent on requests per min: Limit 3, Used 3, Requested 1.";
+    assert_eq!(told(429, &[], named), ["requests 0/3 -1!"]);
+    assert_eq!(told(429, &[], "Too many requests"), [""; 0]);
+    assert_eq!(told(503, &[], "Service Unavailable"), [""; 0]);
 }
 
 proptest! {
