@@ -1,13 +1,20 @@
-//! What comes from outside is shown on one line and escaped: no file's name, setting or message forges a line or moves the cursor.
+//! What comes from outside is shown on one line and escaped: no file's name, setting or message forges a line or moves the cursor. And the line that
+//! shows how far a run is.
 
 #![cfg(unix)]
 #![expect(clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::time::Duration;
 
-use common::{Ended, Workspace};
+use common::{Ended, Watchdog, Workspace, serve};
+use promptmill::standin::Options;
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 /// Begins a line of its own, erases the screen, rings the bell and turns the line's direction; the third escape has 8 bits.
 const EVIL: &str = "x\nFORGED\r\tFORGED\u{1b}[2J\u{7}\u{9b}31m\u{202e}\u{2028}FORGED";
@@ -110,4 +117,61 @@ fn the_locks_text_is_escaped() {
     let ended = workspace.run_to(2, &["--offline"]);
     assert_harmless(&ended);
     ended.says(&[SHOWN]);
+}
+
+/// Begins each drawing of the line: what stood at the cursor and after it goes, and that is all of the line before.
+const CLEAR: &str = "\r \u{1b}[J\r";
+
+#[test]
+fn the_progress_line_fits_the_terminal_and_leaves_nothing_behind_where_that_gets_narrower() {
+    let workspace = Workspace::with_prompts(2_000);
+    let server = serve(Options { latency: Duration::from_millis(300), ..Options::default() });
+    let mut ours = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal"));
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
+    let name = ptsname(&ours, Vec::new()).expect("its name").into_string().expect("text");
+    let terminal = ours.try_clone().expect("another end");
+    let resize = |columns| {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).expect("a size");
+    };
+    resize(120);
+    let mut command = workspace.command_against(&server, &["--concurrency", "1"]);
+    let theirs = File::options().read(true).write(true).open(&name).expect("its other end");
+    let child = command.stderr(theirs).spawn().expect("it starts");
+    // The end that is kept for the child would keep the reader waiting.
+    drop(command);
+    let _watchdog = Watchdog::over(&child);
+    let (mut said, mut part) = (Vec::new(), [0; 1024]);
+    let mut until = |seen: &dyn Fn(&str) -> bool| {
+        while !seen(&String::from_utf8_lossy(&said)) {
+            // An error says that the other end is closed.
+            let read = ours.read(&mut part).unwrap_or_else(|_| panic!("it ended: {}", String::from_utf8_lossy(&said)));
+            said.extend_from_slice(&part[..read]);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    };
+    // Drawings whose line has a count and the time left, and no more of it than fits.
+    let drawn = |said: &str, columns: usize| {
+        let lines = said.split(CLEAR).filter(|line| line.contains("/2000, ") && line.contains(" left, "));
+        lines.filter(|line| line.trim_end_matches('\r').chars().count() == columns - 1).count()
+    };
+    until(&|said| said.contains(" left, waiting for answers, 1 in flight, "));
+    resize(50);
+    let narrow = until(&|said| drawn(said, 50) > 1);
+    let last = narrow.rsplit(CLEAR).nth(1).expect("a drawing");
+    assert!(last.chars().count() <= 50 && last.ends_with("\u{2026}\r"), "{last:?}");
+    // Each leaves the cursor at the beginning of its line, whatever the terminal makes of the line then.
+    let lines: Vec<&str> = narrow.split(CLEAR).collect();
+    for line in &lines[1..lines.len() - 1] {
+        assert!(
+            line.ends_with('\r') && !line.trim_end_matches('\r').rsplit('\n').next().expect("text").contains('\r'),
+            "{line:?}"
+        );
+    }
+    common::signal(&child, Signal::INT);
+    // What is in flight is all that is left.
+    let stopped = until(&|said| said.contains("/2000, stopping, "));
+    let after = stopped.rsplit("stopping: interrupted").next().expect("text");
+    assert!(!after.contains(" left, "), "{after:?}");
+    assert_eq!(Ended::of(child).code, Some(130));
 }

@@ -8,10 +8,28 @@ use chrono::{DateTime, TimeZone, Utc};
 use crate::admit::hint::{LearnedLimit, Source, Unit};
 use crate::model::text::{count, span};
 
-/// What a limit lets through: `10,000 tokens a minute`, `500 requests a minute (project), evenly spread`.
+/// What a limit lets through: `10,000 tokens a minute`, `500 requests a minute (project), evenly spread`, `2 requests at a time`. An estimate is said
+/// as one: `about 10 requests a second`.
 #[must_use]
 pub fn rate(limit: &LearnedLimit) -> String {
-    let LearnedLimit { unit, group, size, window, burst, .. } = limit;
+    let about = if is_estimate(limit) { "about " } else { "" };
+    let is_spread = limit.unit != Unit::InFlight && limit.burst < limit.window;
+    let evenly = if is_spread && !is_estimate(limit) { ", evenly spread" } else { "" };
+    format!("{about}{}{evenly}", plain(limit))
+}
+
+/// The same of the server, as what a run waits for or goes by: `the server's 10,000 tokens a minute`.
+#[must_use]
+pub fn of_server(limit: &LearnedLimit) -> String {
+    if limit.unit == Unit::InFlight {
+        return format!("an answer: the server takes {}", rate(limit));
+    }
+    format!("the server's {}{}", if is_estimate(limit) { "estimated " } else { "" }, plain(limit))
+}
+
+/// What a limit lets through, without how sure that is.
+fn plain(limit: &LearnedLimit) -> String {
+    let LearnedLimit { unit, group, size, window, .. } = limit;
     let group = match group.as_deref() {
         // Whose it is, the words around it say.
         None | Some(LearnedLimit::SETTINGS) => String::new(),
@@ -19,10 +37,31 @@ pub fn rate(limit: &LearnedLimit) -> String {
         Some(group) => format!(" ({group})"),
     };
     if *unit == Unit::InFlight {
-        return format!("{} {unit}{group}", amount(*size));
+        let unit = if count_of(*size) == 1 { "request at a time".to_owned() } else { unit.to_string() };
+        return format!("{} {unit}{group}", count(count_of(*size)));
     }
-    let evenly = if burst < window { ", evenly spread" } else { "" };
-    format!("{} {unit} {}{group}{evenly}", amount(*size), per(*window))
+    if !is_estimate(limit) {
+        return format!("{} {unit} {}{group}", amount(*size), per(*window));
+    }
+    let a_second = size / window.as_secs_f64();
+    let reads_well = |window: &Duration| a_second * window.as_secs_f64() >= FEW;
+    let window = EACH.into_iter().find(reads_well).unwrap_or(EACH[EACH.len() - 1]);
+    format!("{} {unit} {}{group}", amount(two_digits(a_second * window.as_secs_f64())), per(window))
+}
+
+/// The windows by which a rate is said that has none of its own, the shortest of them in which there are so many.
+const EACH: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3_600)];
+const FEW: f64 = 2.0;
+
+/// Whether its number is a guess. What a `slow_down` leaves is what we keep to.
+fn is_estimate(limit: &LearnedLimit) -> bool {
+    limit.source == Source::Estimate && limit.group.as_deref() != Some(LearnedLimit::RAMP)
+}
+
+/// Rounded to its two largest digits.
+fn two_digits(number: f64) -> f64 {
+    let unit = 10_f64.powf(number.log10().floor() - 1.0);
+    (number / unit).round() * unit
 }
 
 /// The same with when and how it was learned: `10,000 tokens a minute, learned 2026-11-22 12:01 from a 429`.
@@ -31,7 +70,7 @@ pub fn line<Tz: TimeZone>(limit: &LearnedLimit, zone: &Tz) -> String
 where
     Tz::Offset: fmt::Display,
 {
-    learned(limit, &limit.learned.with_timezone(zone).format("%Y-%m-%d %H:%M").to_string())
+    format!("{}, {}", rate(limit), learned(limit, &on_date(limit, zone)))
 }
 
 /// The same at `now`, without the date if it is of today.
@@ -40,17 +79,30 @@ pub fn line_at<Tz: TimeZone>(limit: &LearnedLimit, zone: &Tz, now: DateTime<Utc>
 where
     Tz::Offset: fmt::Display,
 {
+    format!("{}, {}", rate(limit), learned_at(limit, zone, now))
+}
+
+/// When and how it was learned, at `now`: `learned 12:01 from a 429`.
+#[must_use]
+pub fn learned_at<Tz: TimeZone>(limit: &LearnedLimit, zone: &Tz, now: DateTime<Utc>) -> String
+where
+    Tz::Offset: fmt::Display,
+{
     let at = limit.learned.with_timezone(zone);
-    if at.date_naive() == now.with_timezone(zone).date_naive() {
-        learned(limit, &at.format("%H:%M").to_string())
-    } else {
-        line(limit, zone)
-    }
+    let is_today = at.date_naive() == now.with_timezone(zone).date_naive();
+    learned(limit, &if is_today { at.format("%H:%M").to_string() } else { on_date(limit, zone) })
+}
+
+fn on_date<Tz: TimeZone>(limit: &LearnedLimit, zone: &Tz) -> String
+where
+    Tz::Offset: fmt::Display,
+{
+    limit.learned.with_timezone(zone).format("%Y-%m-%d %H:%M").to_string()
 }
 
 fn learned(limit: &LearnedLimit, at: &str) -> String {
     let comma = if limit.source == Source::Estimate { "," } else { "" };
-    format!("{}, learned {at}{comma} {}", rate(limit), limit.source)
+    format!("learned {at}{comma} {}", limit.source)
 }
 
 /// `a minute`, `an hour`, `in 10 s`.
@@ -70,8 +122,12 @@ fn amount(size: f64) -> String {
     if size < 10.0 && size.fract() != 0.0 {
         return format!("{size:.1}");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are over 0, and for people")]
-    count(size.round() as u64)
+    count(count_of(size))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are over 0, and for people")]
+fn count_of(size: f64) -> u64 {
+    size.round() as u64
 }
 
 #[cfg(test)]
@@ -99,6 +155,7 @@ mod tests {
             (limit(Unit::Requests, 500.4, minute, 1_000, None), "500 requests a minute, evenly spread"),
             (limit(Unit::Requests, 2.5, 1_000, 1_000, Some("project")), "2.5 requests a second (project)"),
             (limit(Unit::InFlight, 2.0, minute, minute, Some("api_key")), "2 requests at a time (api_key)"),
+            (limit(Unit::InFlight, 1.0, minute, 1_000, None), "1 request at a time"),
             (limit(Unit::Requests, 100.0, 10_000, 500, None), "100 requests in 10 s, evenly spread"),
             (limit(Unit::Requests, 100.0, 2_000, 2_000, None), "100 requests in 2.0 s"),
             (limit(Unit::Tokens, 9.0, 3_600_000, 3_600_000, None), "9 tokens an hour"),
@@ -117,12 +174,35 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_is_said_as_one_in_the_unit_that_reads_best() {
+        for (size, window_ms, text) in [
+            (103.4, 10_000, "10 requests a second"),
+            (3_012.0, 60_000, "50 requests a second"),
+            (299.9, 60_000, "5 requests a second"),
+            (150.0, 60_000, "2.5 requests a second"),
+            (100.0, 60_000, "100 requests a minute"),
+            (2.7, 60_000, "2.7 requests a minute"),
+            (1.04, 60_000, "62 requests an hour"),
+            (0.5, 3_600_000, "0.5 requests an hour"),
+            (123_456.0, 1_000, "120,000 requests a second"),
+        ] {
+            let estimate =
+                LearnedLimit { source: Source::Estimate, ..limit(Unit::Requests, size, window_ms, 500, None) };
+            assert_eq!(rate(&estimate), format!("about {text}"));
+            assert_eq!(of_server(&estimate), format!("the server's estimated {text}"));
+        }
+        let four = LearnedLimit { source: Source::Estimate, ..limit(Unit::InFlight, 3.9, 1, 1, None) };
+        assert_eq!(of_server(&four), "an answer: the server takes about 4 requests at a time");
+        assert_eq!(of_server(&limit(Unit::Tokens, 500.0, 60_000, 1_000, None)), "the server's 500 tokens a minute");
+    }
+
+    #[test]
     fn a_line_says_when_and_how() {
         let mut limit = limit(Unit::Tokens, 10_000.0, 60_000, 60_000, None);
         for (source, text) in [
             (Source::Refusal, "10,000 tokens a minute, learned 2026-11-22 12:01 from a 429"),
             (Source::Headers, "10,000 tokens a minute, learned 2026-11-22 12:01 from its headers"),
-            (Source::Estimate, "10,000 tokens a minute, learned 2026-11-22 12:01, estimated from 429s"),
+            (Source::Estimate, "about 170 tokens a second, learned 2026-11-22 12:01, estimated from 429s"),
         ] {
             limit.source = source;
             assert_eq!(line(&limit, &Berlin), text);

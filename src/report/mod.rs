@@ -4,6 +4,9 @@ mod cadence;
 pub mod closing;
 pub mod event;
 pub mod learned;
+mod left;
+#[cfg(test)]
+mod left_tests;
 pub mod meter;
 mod outlet;
 pub mod stderr;

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::{Term, truncate_str};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::outlet::{self, Outlet};
@@ -15,12 +15,30 @@ use crate::tripwire;
 /// So many lines may wait; of the others it is only told how many they were.
 const MOST: usize = 1_000;
 
-/// How far a run is, as the bar shows it.
+/// How wide a terminal is taken to be that does not say.
+const COLUMNS: usize = 80;
+/// The bar itself takes an eighth of the line, and at the most so many columns.
+const WIDEST: usize = 24;
+
+/// How far a run is, as its last line on the terminal shows it.
 #[derive(Clone, Debug)]
 pub(super) struct Bar {
-    pub(super) length: u64,
-    pub(super) position: u64,
-    pub(super) message: String,
+    /// Prompts that have ended.
+    pub(super) ended: usize,
+    /// All of them.
+    pub(super) all: usize,
+    /// What stands beside the bar; a narrow terminal cuts its end.
+    pub(super) text: String,
+}
+
+impl Bar {
+    /// The line on a terminal of so many columns. It leaves the last one free: some terminals begin a new line after it.
+    fn line(&self, columns: usize) -> String {
+        let width = (columns / 8).min(WIDEST);
+        let full = width.saturating_mul(self.ended) / self.all.max(1);
+        let bar: String = (0..width).map(|cell| if cell < full { '\u{2588}' } else { '\u{2591}' }).collect();
+        truncate_str(&format!("{bar} {}", self.text), columns.saturating_sub(1), "\u{2026}").into_owned()
+    }
 }
 
 #[derive(Debug)]
@@ -93,10 +111,18 @@ impl io::Write for Log<'_> {
     }
 }
 
+/// The terminal. Its bar is its last line, and the cursor stands at that line's beginning: where a terminal becomes narrower and breaks the line in
+/// two, all of it still lies at the cursor and after it, and goes with the rest of the screen.
 #[derive(Default)]
 struct Screen {
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
+    /// The bar's line as it stands there.
+    shown: String,
 }
+
+/// Takes away what lies at the cursor's line and after it. The blank is for tmux, which keeps the whole screen as history where it is cleared from its
+/// first place on.
+const CLEAR: &str = "\r \u{1b}[J\r";
 
 impl outlet::Write<Show> for Screen {
     fn take(items: &mut VecDeque<Show>) -> Vec<Show> {
@@ -112,10 +138,15 @@ impl outlet::Write<Show> for Screen {
             match item {
                 Show::Line(line) => self.print((line + "\n").as_bytes()),
                 Show::Log(text) => self.print(&text),
-                Show::Bar(bar) => self.draw(bar),
+                Show::Bar(bar) => {
+                    if self.bar.insert(bar).line(columns()) != self.shown {
+                        self.print(b"");
+                    }
+                }
                 Show::Clear => {
-                    if let Some(bar) = self.bar.take() {
-                        bar.finish_and_clear();
+                    self.shown.clear();
+                    if self.bar.take().is_some() {
+                        write(CLEAR.as_bytes());
                     }
                 }
             }
@@ -129,26 +160,43 @@ fn were(lines: usize) -> String {
 }
 
 impl Screen {
-    fn print(&self, text: &[u8]) {
-        // That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money, and there is nowhere left to say it.
-        let print = || drop(io::stderr().lock().write_all(text));
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+    /// Prints whole lines above the bar, where there is one.
+    fn print(&mut self, lines: &[u8]) {
+        let Some(bar) = &self.bar else { return write(lines) };
+        self.shown = bar.line(columns());
+        write(&[CLEAR.as_bytes(), lines, self.shown.as_bytes(), b"\r"].concat());
     }
+}
 
-    fn draw(&mut self, Bar { length, position, message }: Bar) {
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            // A template that does not parse would be found by the tests.
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.set_style(style);
-            bar
-        });
-        bar.set_length(length);
-        bar.set_position(position);
-        bar.set_message(message);
+fn columns() -> usize {
+    Term::stderr().size_checked().map_or(COLUMNS, |(_, columns)| usize::from(columns))
+}
+
+fn write(text: &[u8]) {
+    // That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money, and there is nowhere left to say it.
+    let _ = io::stderr().lock().write_all(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_cuts_the_end_and_no_line_is_broken() {
+        let bar =
+            Bar { ended: 50, all: 200, text: "50/200, 3m 20s left, at the server's 10 requests a second".to_owned() };
+        for (columns, line) in [
+            (80, "██░░░░░░░░ 50/200, 3m 20s left, at the server's 10 requests a second"),
+            (60, "█░░░░░░ 50/200, 3m 20s left, at the server's 10 requests a…"),
+            (30, "░░░ 50/200, 3m 20s left, at …"),
+        ] {
+            assert_eq!(bar.line(columns), line, "{columns} columns");
+        }
+        let wide = Bar { text: "日本".repeat(50), ..bar };
+        for columns in 2..250 {
+            assert!(console::measure_text_width(&wide.line(columns)) < columns, "{columns} columns");
+        }
+        assert!(wide.line(400).starts_with(&format!("{}{} ", "█".repeat(6), "░".repeat(18))));
+        assert_eq!(Bar { ended: 0, all: 0, text: String::new() }.line(80), format!("{} ", "░".repeat(10)));
     }
 }

@@ -3,13 +3,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-
 use super::cadence::Cadence;
 use super::event::Event;
+use super::left::TimeLeft;
 use super::stderr::{Bar, Stderr};
 use super::summary::Progress;
-use super::wording::{Verbosity, line_of, wait_for_what};
+use super::wording::{Verbosity, in_short, line_of};
 use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
@@ -21,8 +20,6 @@ use crate::report::waits::{Binds, WaitFor};
 const SHORT: Duration = Duration::from_secs(1);
 /// which holds as long as such a wait was seen so short a time ago.
 const PACE_SEEN: Duration = Duration::from_secs(2);
-/// Through a longer wait the time left is not told: what was done before says nothing of it.
-const FORESEEN: Duration = Duration::from_secs(60);
 /// That stdout is not read is said when it has lasted so long.
 const UNREAD: Duration = Duration::from_secs(1);
 /// A limit that is told is not told again while its size stays within this part of it.
@@ -41,10 +38,12 @@ pub struct Terminal {
     has_bar: bool,
     limits: Limits,
     clock: Clock,
-    started: Mono,
     cadence: Cadence,
+    left: TimeLeft,
     used: Option<Used>,
     pace: Option<Pace>,
+    /// Whether nothing more is sent.
+    is_stopping: bool,
     /// Since when stdout is not read.
     unread: Option<Mono>,
     told: Said,
@@ -56,9 +55,20 @@ impl Terminal {
     pub fn new(stderr: Stderr, verbosity: Verbosity, bar: bool, limits: Limits, clock: Clock) -> Self {
         let started = clock.mono();
         let has_bar = bar && verbosity == Verbosity::Normal;
-        let cadence = Cadence::new(started);
-        let (used, pace, unread, told) = (None, None, None, Said::default());
-        Self { verbosity, stderr, has_bar, limits, clock, started, cadence, used, pace, unread, told }
+        Self {
+            verbosity,
+            stderr,
+            has_bar,
+            limits,
+            clock,
+            cadence: Cadence::new(started),
+            left: TimeLeft::new(started),
+            used: None,
+            pace: None,
+            is_stopping: false,
+            unread: None,
+            told: Said::default(),
+        }
     }
 
     /// Says something that is worth a line.
@@ -84,20 +94,26 @@ impl Terminal {
 
     /// Shows how far the run is.
     pub fn tick(&mut self, progress: Progress<'_>) {
-        let now = self.clock.now();
+        let now = self.clock.now().mono;
         // Asked for at every tick: a pace is what was seen a moment ago.
-        let (binds, foreseen) = binding(progress.binds, &mut self.pace, &self.limits, (now.mono, now.wall));
-        let tally = progress.tally;
-        let ended = tally.done + tally.failed;
-        let news = self.is_unread(progress.binds, now.mono);
+        let why = binding(progress.binds, &mut self.pace, &self.limits, now);
+        let left = self.left.tell(&progress, &self.limits, now);
+        let news = self.is_unread(progress.binds, now);
+        let ended = progress.tally.done + progress.tally.failed;
+        // While it stops, what is in flight is all that is left.
+        let (left, why) = if self.is_stopping { (None, Some("stopping".to_owned())) } else { (left, why) };
         if self.has_bar {
-            let status = self.status(progress, binds, foreseen, now.mono);
-            let message = one_line(&status).into_owned();
-            self.stderr.bar(Bar { length: progress.jobs as u64, position: ended as u64, message });
-        } else if self.verbosity >= Verbosity::Normal && (news || self.cadence.is_due(now.mono, ended)) {
-            let status = self.status(progress, binds, foreseen, now.mono);
-            self.say(&format!("{ended}/{} {status}", progress.jobs));
+            let text = one_line(&status(&progress, left, why, self.tokens())).into_owned();
+            self.stderr.bar(Bar { ended, all: progress.jobs, text });
+        } else if self.verbosity >= Verbosity::Normal && (news || self.cadence.is_due(now, ended)) {
+            self.say(&status(&progress, left, why, self.tokens()));
         }
+    }
+
+    /// What is used of the minute.
+    fn tokens(&self) -> Option<String> {
+        let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
+        self.used.map(|used| format!("{}{of} tokens in this minute", count(used.minute.tokens)))
     }
 
     /// Whether it is to be said now that stdout is not read: once for each time that this lasts for a moment.
@@ -115,30 +131,13 @@ impl Terminal {
         is_news
     }
 
-    fn status(&self, progress: Progress<'_>, binds: Option<String>, foreseen: bool, now: Mono) -> String {
-        let tally = progress.tally;
-        let ended = tally.done + tally.failed;
-        // What matters most stands first: a narrow terminal cuts the end.
-        let mut parts: Vec<String> = binds.into_iter().collect();
-        if foreseen && ended > 0 && ended < progress.jobs {
-            let elapsed = self.started.until(now);
-            #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-            let left = elapsed.mul_f64((progress.jobs - ended) as f64 / ended as f64);
-            parts.push(format!("about {} left", span(left)));
-        }
-        if tally.failed > 0 {
-            parts.push(format!("{} failed", tally.failed));
-        }
-        parts.push(format!("{} in flight", progress.in_flight));
-        if let Some(used) = self.used {
-            let of = self.limits.tokens_per_minute.map_or(String::new(), |most| format!(" of {}", count(most)));
-            parts.push(format!("{}{of} tokens in this minute", count(used.minute.tokens)));
-        }
-        parts.join(", ")
-    }
-
     /// Tells of an event, if the verbosity asks for it.
     pub fn event(&mut self, event: &Event) {
+        if matches!(event, Event::Stopping { .. }) {
+            self.is_stopping = true;
+            // What stands there is no longer true.
+            self.stderr.clear();
+        }
         let Some((from, line)) = line_of(event, &self.limits, self.clock.now().wall) else { return };
         let from = if self.told.is_told(event) { from.max(Verbosity::Verbose) } else { from };
         // The bar shows each wait while it lasts.
@@ -147,6 +146,18 @@ impl Terminal {
             self.say(&line);
         }
     }
+}
+
+/// How far a run is. What matters most stands first: a narrow terminal cuts the end.
+fn status(progress: &Progress<'_>, left: Option<Duration>, why: Option<String>, tokens: Option<String>) -> String {
+    let Progress { jobs, in_flight, tally, .. } = progress;
+    let failed = if tally.failed > 0 { format!(" ({} failed)", count(tally.failed)) } else { String::new() };
+    let mut parts = vec![format!("{}/{jobs}{failed}", tally.done + tally.failed)];
+    parts.extend(left.map(|left| format!("{} left", span(left))));
+    parts.extend(why);
+    parts.push(format!("{} in flight", count(*in_flight)));
+    parts.extend(tokens);
+    parts.join(", ")
 }
 
 /// What was said, as far as later events only repeat it.
@@ -204,38 +215,36 @@ struct Pace {
     seen: Mono,
 }
 
-/// What binds now, for the bar and the lines of progress, and whether the time left can be told. At an even pace there is a short wait before each
-/// request, and none for a moment after it: then the limit is named that sets the pace.
-fn binding(
-    binds: Option<&Binds>,
-    pace: &mut Option<Pace>,
-    limits: &Limits,
-    (now, wall): (Mono, DateTime<Utc>),
-) -> (Option<String>, bool) {
+/// What binds now, for the bar and the lines of progress. At an even pace there is a short wait before each request, and none for a moment after it:
+/// then the limit is named that sets the pace.
+fn binding(binds: Option<&Binds>, pace: &mut Option<Pace>, limits: &Limits, now: Mono) -> Option<String> {
     let Some(Binds { what, until }) = binds else {
         let pace = pace.as_ref().filter(|pace| now <= pace.seen.plus(PACE_SEEN));
-        return (pace.map(|pace| format!("at the pace of {}", pace.what)), true);
+        return pace.map(|pace| format!("at {}", pace.what));
     };
-    let text = wait_for_what(what, limits, wall);
+    let text = in_short(what, limits);
     let limit = matches!(what, WaitFor::Limit(_) | WaitFor::ServerLimit(_));
-    match until.map(|until| now.until(until)) {
+    Some(match until.map(|until| now.until(until)) {
         Some(wait) if limit && wait < SHORT => {
-            let line = format!("at the pace of {text}");
+            let line = format!("at {text}");
             *pace = Some(Pace { what: text, seen: now });
-            (Some(line), true)
+            line
         }
         // It is over in milliseconds, and there again as often.
-        Some(_) if *what == WaitFor::FirstAnswers => (Some("starting softly".to_owned()), false),
-        Some(wait) => (Some(format!("waiting {} for {text}", span(wait))), limit && wait < FORESEEN),
-        None => (Some(format!("waiting for {text}")), *what == WaitFor::Answers),
-    }
+        Some(_) if *what == WaitFor::FirstAnswers => "starting softly".to_owned(),
+        Some(wait) => format!("waiting {} for {text}", span(wait)),
+        None => format!("waiting for {text}"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::{DateTime, Utc};
+
     use crate::admit::hint::{Source, Unit};
     use crate::model::{Class, Key, LimitName};
+    use crate::report::summary::Tally;
 
     fn wall() -> DateTime<Utc> {
         "2026-11-22T11:01:59Z".parse().expect("a date")
@@ -254,35 +263,36 @@ mod tests {
         let mut at = |ms: u64, binds: Option<(WaitFor, Option<u64>)>| {
             let moment = |ms: u64| Mono(ms * 1_000_000);
             let binds = binds.map(|(what, until)| Binds { what, until: until.map(moment) });
-            let (text, foreseen) = binding(binds.as_ref(), &mut pace, &limits, (moment(ms), wall()));
-            (text.unwrap_or_default(), foreseen)
+            binding(binds.as_ref(), &mut pace, &limits, moment(ms)).unwrap_or_default()
         };
         let requests = || WaitFor::Limit(LimitName::RequestsPerMinute);
-        let paced = ("at the pace of requests_per_minute of 500".to_owned(), true);
-        assert_eq!(at(0, None), (String::new(), true));
-        assert_eq!(
-            at(100, Some((requests(), Some(3_300)))),
-            ("waiting 3.2 s for requests_per_minute of 500".to_owned(), true)
-        );
+        let paced = "at requests_per_minute of 500";
+        assert_eq!(at(0, None), "");
+        assert_eq!(at(100, Some((requests(), Some(3_300)))), "waiting 3.2 s for requests_per_minute of 500");
         assert_eq!(at(3_000, Some((requests(), Some(3_300)))), paced);
         // The request leaves; nothing binds until the next one is asked for.
         assert_eq!(at(3_300, None), paced);
         assert_eq!(at(3_400, Some((requests(), Some(3_420)))), paced);
         assert_eq!(at(5_400, None), paced);
-        assert_eq!(at(5_500, None), (String::new(), true));
-        // How long an outage or a day's wait takes is not to be told from what was done before it.
-        assert!(!at(6_000, Some((requests(), Some(7_200_000)))).1);
-        assert_eq!(
-            at(6_000, Some((WaitFor::Outage, Some(6_500)))),
-            ("waiting 500 ms for the server to recover".to_owned(), false)
-        );
-        assert_eq!(
-            at(6_000, Some((WaitFor::Answers, None))),
-            ("waiting for answers; as many requests as allowed are in flight".to_owned(), true)
-        );
+        assert_eq!(at(5_500, None), "");
+        assert_eq!(at(6_000, Some((WaitFor::Outage, Some(6_500)))), "waiting 500 ms for the server to recover");
+        assert_eq!(at(6_000, Some((WaitFor::Answers, None))), "waiting for answers");
         let first = |until| Some((WaitFor::FirstAnswers, until));
-        assert_eq!(at(6_000, first(None)), ("waiting for the first answers before sending more".to_owned(), false));
-        assert_eq!(at(6_000, first(Some(6_003))), ("starting softly".to_owned(), false));
+        assert_eq!(at(6_000, first(None)), "waiting for the first answers");
+        assert_eq!(at(6_000, first(Some(6_003))), "starting softly");
+    }
+
+    #[test]
+    fn what_matters_most_stands_first() {
+        let tally = Tally { done: 120, failed: 3, ..Tally::default() };
+        let progress = Progress { jobs: 500, in_flight: 8, tally: &tally, binds: None };
+        let left = Some(Duration::from_secs(200));
+        let (why, tokens) = (Some("at requests_per_minute of 500".to_owned()), Some("7 tokens".to_owned()));
+        assert_eq!(
+            status(&progress, left, why, tokens),
+            "123/500 (3 failed), 3m 20s left, at requests_per_minute of 500, 8 in flight, 7 tokens"
+        );
+        assert_eq!(status(&progress, None, None, None), "123/500 (3 failed), 8 in flight");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Utc};
 
 use super::event::Event;
-use super::learned::{line_at, rate};
+use super::learned::{learned_at, line_at, of_server, rate};
 use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::clock::DayZone;
 use crate::model::text::{count, counted, dollars, span};
@@ -217,30 +217,49 @@ fn abandoned(in_flight: usize, tokens: u64, at_most: bool) -> String {
     format!("stopped at once: {requests} in flight may have been billed, {about} {tokens} tokens, counted as used")
 }
 
-/// What is waited for, after "waiting for".
+/// What is waited for, after "waiting for", in a line of its own: with when and how a limit was learned.
 #[must_use]
 pub fn wait_for_what(wait_for: &WaitFor, limits: &Limits, now: DateTime<Utc>) -> String {
+    let what = in_short(wait_for, limits);
     match wait_for {
-        WaitFor::Limit(limit) => limits.named(*limit),
-        WaitFor::ServerLimit(limit) if limit.group.as_deref() == Some(LearnedLimit::SETTINGS) => {
-            let own = match limit.unit {
-                Unit::Requests | Unit::InFlight => LimitName::RequestsPerMinute,
-                Unit::Tokens => LimitName::TokensPerMinute,
-            };
-            format!("{}, evenly spread", limits.named(own))
-        }
-        WaitFor::ServerLimit(limit) => format!("the server's {}", line_at(limit, &Local, now)),
-        WaitFor::Server => "the end of the pause that the server asked for".to_owned(),
-        WaitFor::FirstAnswers => "the first answers before sending more".to_owned(),
-        WaitFor::Answers => "answers; as many requests as allowed are in flight".to_owned(),
-        WaitFor::Outage => "the server to recover".to_owned(),
-        WaitFor::Account => "the account's quota".to_owned(),
-        WaitFor::Reader => "standard output to be read".to_owned(),
-        WaitFor::Retry => "the next try of what has failed".to_owned(),
-        WaitFor::Refused => "a request that was refused, and is asked again alone".to_owned(),
-        WaitFor::Prompts => "the next prompts, which are being read".to_owned(),
-        WaitFor::Disk => "the disk, to keep what is paid for".to_owned(),
+        WaitFor::ServerLimit(limit) if !is_own(limit) => format!("{what}, {}", learned_at(limit, &Local, now)),
+        WaitFor::FirstAnswers => format!("{what} before sending more"),
+        WaitFor::Answers => format!("{what}; as many requests as allowed are in flight"),
+        WaitFor::Refused => format!("{what}, and is asked again alone"),
+        WaitFor::Prompts => format!("{what}, which are being read"),
+        WaitFor::Disk => format!("{what}, to keep what is paid for"),
+        _ => what,
     }
+}
+
+/// What is waited for, after "waiting for", as short as it can be said.
+#[must_use]
+pub fn in_short(wait_for: &WaitFor, limits: &Limits) -> String {
+    let what = match wait_for {
+        WaitFor::Limit(limit) => return limits.named(*limit),
+        WaitFor::ServerLimit(limit) if is_own(limit) => {
+            let own =
+                if limit.unit == Unit::Tokens { LimitName::TokensPerMinute } else { LimitName::RequestsPerMinute };
+            return format!("{}, evenly spread", limits.named(own));
+        }
+        WaitFor::ServerLimit(limit) => return of_server(limit),
+        WaitFor::Server => "the end of the pause that the server asked for",
+        WaitFor::FirstAnswers => "the first answers",
+        WaitFor::Answers => "answers",
+        WaitFor::Outage => "the server to recover",
+        WaitFor::Account => "the account's quota",
+        WaitFor::Reader => "standard output to be read",
+        WaitFor::Retry => "the next try of what has failed",
+        WaitFor::Refused => "a request that was refused",
+        WaitFor::Prompts => "the next prompts",
+        WaitFor::Disk => "the disk",
+    };
+    what.to_owned()
+}
+
+/// Whether it is one of the limits that are set, which is spread over the minute: the server has no part in it.
+fn is_own(limit: &LearnedLimit) -> bool {
+    limit.group.as_deref() == Some(LearnedLimit::SETTINGS)
 }
 
 /// The end of a day: `midnight`, and whose where that is not the machine's.
