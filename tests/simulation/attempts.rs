@@ -2,6 +2,9 @@
 //!
 //! A failure does, unless the request never reached the server, or it fell into an outage: it was heard of while the run was paused, or the run paused
 //! for an outage before anything that had left later was answered.
+//!
+//! A 429 uses up none, unless it is the prompt's own: nothing else was in flight, or the prompt is larger than what the server says its limit is. Then it
+//! may: the server's limit may have been used up all the same, which the client cannot know for sure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +20,8 @@ pub(crate) struct Attempts {
     /// Failures that may turn out to be the server's: of which prompt, and when they were heard of.
     unproven: Vec<(u64, u64)>,
     paused: bool,
+    /// Refusals that may have used one up, and those of them that are said to have.
+    own: BTreeMap<u64, (u32, u32)>,
 }
 
 impl Attempts {
@@ -42,6 +47,30 @@ impl Attempts {
         }
     }
 
+    /// A refusal was the prompt's own.
+    pub(crate) fn refused_alone(&mut self, prompt: u64) {
+        self.own.entry(prompt).or_default().0 += 1;
+    }
+
+    fn own(&self, prompt: u64) -> (u32, u32) {
+        self.own.get(&prompt).copied().unwrap_or_default()
+    }
+
+    /// The machine says that a prompt has used up so many. Returns whether that can be.
+    pub(crate) fn said(&mut self, prompt: u64, told: u32) -> bool {
+        let (charged, (may, said)) = (self.used.get(&prompt).copied().unwrap_or_default(), self.own(prompt));
+        let can_be = (charged + said..=charged + may).contains(&told);
+        if can_be && told > charged {
+            self.own.insert(prompt, (may, told - charged));
+        }
+        can_be
+    }
+
+    /// The most that it may have used up.
+    pub(crate) fn most_used(&self, prompt: u64) -> u32 {
+        self.used.get(&prompt).copied().unwrap_or_default() + self.own(prompt).0
+    }
+
     /// The run pauses. Returns how many attempts are given back.
     pub(crate) fn paused(&mut self, cause: Cause) -> usize {
         let begins = !std::mem::replace(&mut self.paused, true);
@@ -64,7 +93,7 @@ impl Attempts {
     }
 
     pub(crate) fn used(&self, prompt: u64) -> u32 {
-        self.used.get(&prompt).copied().unwrap_or_default()
+        self.used.get(&prompt).copied().unwrap_or_default() + self.own(prompt).1
     }
 
     /// Whether nothing is left to try, of `most` attempts.

@@ -321,6 +321,7 @@ const KINDS: &[Kind] = &[
     }),
     kind("at most so many in parallel, said", |random| at_a_time(random, |_| Says::TooMany(None))),
     kind("at most so many in parallel, a bare 429", |random| at_a_time(random, |_| Says::Refused(None))),
+    kind("slots, a 503 over them that says so", |random| at_a_time(random, |_| Says::Crowded)),
     kind("slots, a 503 over them", slots),
     kind("one at a time behind a gateway with 504s", behind_a_gateway),
     kind("slices of a second, headers of a minute", |random| {
@@ -385,6 +386,8 @@ const NOT_YET: &[&str] = &[
     "at most so many in parallel, said, again",
     "at most so many in parallel, a bare 429",
     "at most so many in parallel, a bare 429, again",
+    "slots, a 503 over them that says so",
+    "slots, a 503 over them that says so, again",
     "slots, a 503 over them",
     "slots, a 503 over them, again",
     "one at a time behind a gateway with 504s",

@@ -1,12 +1,13 @@
 //! The laws, judged by one who sees only what goes in and out of the machine and keeps its own books.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use promptmill::admit::hint::{LearnedLimit, ServerHint, Source, Unit};
 use promptmill::admit::ledger::Amount;
 use promptmill::clock::{Now, nanos};
-use promptmill::model::{Content, Ending, Key, Limits, OnQuota, RunStop};
+use promptmill::model::{Class, Content, Ending, Key, Limits, OnQuota, RunStop};
 use promptmill::record::{Claim, Refusal};
 use promptmill::report::event::Event;
 use promptmill::report::summary::Tally;
@@ -30,6 +31,9 @@ const SILENT: u64 = 5_000_000_000;
 fn most_beyond(window: u64) -> u64 {
     (window / 6).min(300_000_000)
 }
+
+/// A bucket that was full lets through up to twice its size in a window.
+const OF_ANSWERED: f64 = 0.5;
 
 /// An announced wait may turn out this much longer: the machine does not repeat itself, and asks again about a day every minute.
 const INEXACT: u64 = 66_000_000_000;
@@ -102,6 +106,17 @@ pub(crate) struct Laws {
     /// Which version of a prompt the run has read, where it was edited.
     pub(crate) versions: BTreeMap<u64, u8>,
     used_up: Attempts,
+    /// What has left and was not heard of, and what of it was not alone.
+    unheard: BTreeSet<u64>,
+    crowded: BTreeSet<u64>,
+    /// The smallest limit of tokens that the server has told of.
+    told_tokens: Option<u64>,
+    /// What has left, and its tokens; and what of it was answered that left since the last refusal was heard of, in order of that.
+    left: VecDeque<(u64, u64)>,
+    let_in: BTreeMap<u64, (u64, u64)>,
+    last_refusal: u64,
+    /// Since when the run waits for nothing else than an inferred limit.
+    held_since: Option<u64>,
     /// When the run may send nothing more.
     deadline: Option<u64>,
     /// Prompts whose answer is durable.
@@ -155,6 +170,13 @@ impl Laws {
             turns: BTreeMap::new(),
             versions: BTreeMap::new(),
             used_up: Attempts::default(),
+            unheard: BTreeSet::new(),
+            crowded: BTreeSet::new(),
+            told_tokens: None,
+            left: VecDeque::new(),
+            let_in: BTreeMap::new(),
+            last_refusal: 0,
+            held_since: None,
             deadline: None,
             paid: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -318,7 +340,8 @@ impl Laws {
     }
 
     /// Law 6: the account is not hammered. Nothing leaves in a pause that the server asked for, nor after a stop.
-    pub(crate) fn sent(&mut self, now: &Now, prompt: u64) -> Option<usize> {
+    pub(crate) fn sent(&mut self, now: &Now, prompt: u64, charge: u64) -> Option<usize> {
+        self.left.push_back((now.mono.0, charge));
         let until = self.server_wait;
         self.demand(now.mono.0 >= until, "6 (a server's wait)", || {
             format!("prompt {prompt} is sent at {} in a pause until {until}", now.mono.0)
@@ -335,6 +358,11 @@ impl Laws {
             format!("prompt {prompt} is sent at {now:?}, and has used up its attempts")
         });
         self.turns.entry(prompt).or_default().sent = now.mono.0;
+        if !self.unheard.is_empty() {
+            self.crowded.append(&mut self.unheard.clone());
+            self.crowded.insert(prompt);
+        }
+        self.unheard.insert(prompt);
         self.softly(now);
         if let Some(stray) = &mut self.stray {
             stray.open += 1;
@@ -437,9 +465,39 @@ impl Laws {
         self.answered |= kind.is_none();
     }
 
-    /// Something is heard of a request; `reached` where it came to the server.
-    pub(crate) fn heard(&mut self, now: &Now, prompt: u64, verdict: &Verdict, reached: bool) {
+    /// Something is heard of a request for `charge` tokens; `reached` where it came to the server.
+    pub(crate) fn heard(
+        &mut self,
+        now: &Now,
+        prompt: u64,
+        charge: u64,
+        (verdict, hints): (&Verdict, &[ServerHint]),
+        reached: bool,
+    ) {
         let sent = self.turns.get(&prompt).map_or(0, |turn| turn.sent);
+        self.unheard.remove(&prompt);
+        let alone = !self.crowded.remove(&prompt);
+        let told = hints.iter().filter(|hint| hint.unit == Unit::Tokens).filter_map(|hint| hint.size);
+        self.told_tokens = self.told_tokens.into_iter().chain(told).min();
+        let larger = hints.iter().any(|hint| hint.size.zip(hint.charged).is_some_and(|(size, charged)| charged > size))
+            || self.told_tokens.is_some_and(|most| charge > most);
+        if matches!(verdict, Verdict::Failure(Failure { kind: Kind::Throttled, .. })) && (alone || larger) {
+            self.used_up.refused_alone(prompt);
+            self.reached.reach_if(alone, Row::RefusedAlone);
+        }
+        match verdict {
+            Verdict::Answer(_) if sent > self.last_refusal => {
+                let (requests, tokens) = self.let_in.entry(sent).or_default();
+                (*requests, *tokens) = (*requests + 1, *tokens + charge);
+            }
+            Verdict::Failure(
+                Failure { kind: Kind::Throttled, .. } | Failure { class: Class::Overloaded | Class::Timeout, .. },
+            ) => {
+                self.last_refusal = now.mono.0;
+                self.let_in.clear();
+            }
+            _ => {}
+        }
         self.used_up.heard(prompt, sent, now.mono.0, verdict, reached);
         self.asked_again(now, sent, verdict);
         if let Some(soft) = self.soft.as_mut().filter(|soft| sent >= soft.since) {
@@ -480,11 +538,12 @@ impl Laws {
                 });
             }
             Content::Error { class, .. } => {
-                let used = self.used_up.used(prompt);
+                let (used, most_used) = (self.used_up.used(prompt), self.used_up.most_used(prompt));
                 let allowed = match class.word() {
                     "bad_request" | "changed" => turn.ended,
+                    "too_large" if most_used > used => true,
                     "too_large" | "not_text" => used == 0,
-                    _ => self.used_up.is_over(prompt, self.attempts),
+                    _ => self.used_up.is_over(prompt, self.attempts) || most_used >= self.attempts,
                 };
                 let by_count = !turn.ended && used > 0;
                 self.reached.reach_if(by_count && used == self.attempts, Row::AttemptsUsedUp);
@@ -545,7 +604,8 @@ impl Laws {
             Event::Retrying { seconds, key, attempt, attempts, .. } => {
                 let told = (*attempt, *attempts);
                 let right = (self.used_up.used(number(key)), self.attempts);
-                self.demand(told == right, "6 (attempts are counted)", || {
+                let can_be = self.used_up.said(number(key), *attempt) && *attempts == self.attempts;
+                self.demand(can_be, "6 (attempts are counted)", || {
                     format!("prompt {key} has used {told:?} attempts, the judge counts {right:?}")
                 });
                 let until = now.mono.plus(Duration::from_secs_f64(*seconds)).0;
@@ -601,6 +661,43 @@ impl Laws {
         });
     }
 
+    /// Law 9: no inferred limit holds the run for a whole window below what the server has answered, since its last refusal, in any span as long.
+    fn held(&mut self, from: u64, to: u64, state: &Waiting) {
+        if state.asks {
+            return;
+        }
+        let inferred = state.binds.as_ref().and_then(|binds| match binds {
+            WaitFor::ServerLimit(limit) if limit.group.as_deref() != Some(LearnedLimit::RAMP) => Some(limit),
+            _ => None,
+        });
+        let asked = self.pause.max(self.server_wait).max(self.last_refusal) > from;
+        let inferred = inferred.filter(|limit| limit.source == Source::Estimate);
+        let Some(limit) = inferred.filter(|_| state.ready && state.room && !asked) else {
+            self.held_since = None;
+            return;
+        };
+        let (since, window) = (*self.held_since.get_or_insert(from), nanos(limit.window));
+        if to < since.max(self.last_refusal) + window || to - from < window / 100 {
+            return;
+        }
+        let of = |(requests, tokens): (u64, u64)| if limit.unit == Unit::Tokens { tokens } else { requests };
+        let (mut best, mut within, mut first) = (0, 0, self.let_in.iter().peekable());
+        for (at, amount) in &self.let_in {
+            within += of(*amount);
+            while let Some((_, early)) = first.next_if(|(early, _)| **early + window <= *at) {
+                within -= of(*early);
+            }
+            best = best.max(within);
+        }
+        let recent = self.left.iter().rev().take_while(|(at, _)| at + window > to);
+        let used: u64 = recent.map(|(_, charge)| of((1, *charge))).sum();
+        let next = self.left.iter().map(|(_, charge)| of((1, *charge))).max().unwrap_or(1);
+        self.reached.reach(Row::Inferred);
+        self.demand((used + next) as f64 >= best as f64 * OF_ANSWERED, "9 (estimates heal)", || {
+            format!("{limit:?} holds the run until {to} at {used} in its window, and {best} were answered")
+        });
+    }
+
     /// A run ends for an outage after failures alone, or for a wait that outlasts its patience.
     fn is_enough(&self, now: &Now) -> bool {
         let now = now.mono.0;
@@ -616,6 +713,7 @@ impl Laws {
     /// Law 7: nobody sits in silence.
     pub(crate) fn passes(&mut self, from: u64, to: u64, state: &Waiting) {
         self.kept(from, to, state);
+        self.held(from, to, state);
         let is_over = self.deadline.is_some_and(|deadline| to > deadline);
         let busy = state.in_flight > 0 || state.asks || state.records || state.writes || state.holds;
         self.demand(busy || !is_over, "5 (a deadline)", || {
@@ -681,6 +779,9 @@ impl Laws {
     pub(crate) fn starts(&mut self, prompts: impl Iterator<Item = u64>, deadline: Option<u64>) {
         self.turns = prompts.map(|prompt| (prompt, Turn::default())).collect();
         self.used_up = Attempts::default();
+        (self.unheard, self.crowded) = (BTreeSet::new(), BTreeSet::new());
+        (self.left, self.let_in) = (VecDeque::new(), BTreeMap::new());
+        (self.last_refusal, self.held_since) = (0, None);
         self.deadline = deadline;
         self.refused = None;
         (self.server_wait, self.pause, self.announced) = (0, 0, 0);
@@ -805,4 +906,49 @@ impl Laws {
     pub(crate) fn stuck(&mut self, why: &str) {
         self.demand(false, "5 (it ends)", || why.to_owned());
     }
+}
+
+/// Law 9 is broken by nothing that a server of the ordinary run makes today: here it is.
+#[test]
+fn who_is_held_below_what_was_answered_is_heard() {
+    const SECOND: u64 = 1_000_000_000;
+    let rules = super::setting::Setting::random(0).rules;
+    let limit = |source| LearnedLimit {
+        unit: Unit::Requests,
+        group: None,
+        size: 5.0,
+        window: Duration::from_secs(60),
+        burst: Duration::from_secs(60),
+        source,
+        learned: DateTime::default(),
+    };
+    let convicts = |source, heard_of: u64, then: u64| {
+        let mut laws = Laws::new(0, rules.limits, &rules, false);
+        let state = Waiting {
+            in_flight: 0,
+            asks: false,
+            records: false,
+            writes: false,
+            draws: false,
+            holds: false,
+            ready: true,
+            room: true,
+            binds: Some(WaitFor::ServerLimit(limit(source))),
+        };
+        // 20 at once, all answered; and later one in a while.
+        laws.left.extend((1..=20).map(|at| (at, 100)));
+        laws.let_in.extend((1..=heard_of).map(|at| (at, (1, 100))));
+        for second in 2..200 {
+            if second % then == 0 {
+                laws.left.push_back((second * SECOND, 100));
+            }
+            laws.held((second - 1) * SECOND, second * SECOND, &state);
+        }
+        laws.broken.is_some()
+    };
+    assert!(convicts(Source::Estimate, 20, 12));
+    // It is told, or little was answered, or no less is sent than before.
+    assert!(!convicts(Source::Headers, 20, 12));
+    assert!(!convicts(Source::Estimate, 10, 12));
+    assert!(!convicts(Source::Estimate, 20, 3));
 }

@@ -40,6 +40,8 @@ pub(crate) enum Says {
     Refused(Option<Duration>),
     /// A 429 for too many at a time, which may name how many may be.
     TooMany(Option<u64>),
+    /// A 503 that says that too many are at work.
+    Crowded,
     /// A 503.
     Overloaded(Billed),
     /// A 500.
@@ -330,6 +332,10 @@ impl Server {
         let judgement = match gate.says {
             Says::Refused(wait) => refused.wait(wait),
             Says::TooMany(size) => Judgement { hints: vec![at_a_time(size)], ..refused },
+            Says::Crowded => {
+                let hints = vec![at_a_time(None)];
+                Judgement { hints, ..Judgement::failed(Kind::Throttled, Class::Overloaded) }
+            }
             Says::Overloaded(billed) => Judgement::failed(Kind::Transient, Class::Overloaded).costs(billed, None),
             Says::Failed => Judgement::failed(Kind::Transient, Class::ServerError).costs(Billed::Maybe, None),
         };

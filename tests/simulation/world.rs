@@ -466,7 +466,8 @@ impl World {
             Happening::Heard { ordinal, verdict, hints, reached } => {
                 let now = self.now();
                 let prompt = self.prompt_of(ordinal);
-                self.laws.heard(&now, prompt, &verdict, reached);
+                let charge = self.prompts.get(&prompt).map_or(0, |prompt| self.charge(prompt.usage));
+                self.laws.heard(&now, prompt, charge, (&verdict, &hints), reached);
                 self.tells(&now, &verdict, &hints);
                 self.figures.heard(prompt, self.mono, &verdict);
                 let throttled = matches!(&verdict, Verdict::Failure(failure) if failure.kind == Kind::Throttled);
@@ -611,7 +612,8 @@ impl World {
                 self.ready.remove(&ordinal);
                 let prompt = self.prompt_of(ordinal);
                 self.stages.set(prompt, Stage::Sent);
-                if let Some(request) = self.laws.sent(now, prompt) {
+                let charge = self.charge(self.prompts[&prompt].usage);
+                if let Some(request) = self.laws.sent(now, prompt, charge) {
                     self.send(ordinal, prompt, request);
                 }
             }
