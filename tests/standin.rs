@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use promptmill::model::Usage;
 use promptmill::standin::{
-    Fault, FaultKind, On429, Options, RateLimitHeaders, Server, Span, answer, answer_of_length, digest,
+    Fault, FaultAt, FaultKind, On429, Options, RateLimitHeaders, Server, Span, answer, answer_of_length, digest,
 };
 use serde_json::{Value, json};
 
@@ -237,6 +237,108 @@ async fn limits_refuse_with_a_wait_and_bill_nothing() {
     assert_eq!((bare.status, bare.header("retry-after"), server.log()[6].wait), (429, None, None));
     let said = json!({"message": "Rate limit exceeded", "type": "rate_limit_error", "param": null, "code": "rate_limit_exceeded"});
     assert_eq!(bare.error(), said);
+}
+
+/// Requests that are being worked on, as many as `count`; they end when they are aborted.
+async fn in_flight(server: &Server, count: usize) -> Vec<tokio::task::JoinHandle<reqwest::Result<reqwest::Response>>> {
+    let logged = server.log().len();
+    let url = format!("{}/chat/completions", server.base_url());
+    let send =
+        |number: usize| tokio::spawn(client().post(&url).body(chat_body(&number.to_string()).to_string()).send());
+    let requests = (0..count).map(send).collect();
+    while server.log().len() < logged + count {
+        tokio::task::yield_now().await;
+    }
+    requests
+}
+
+/// Answers that take longer than any test.
+const LONG: Duration = Duration::from_secs(86_400);
+
+#[tokio::test]
+async fn so_many_at_a_time_and_one_more_gets_a_429() {
+    let options = Options { parallel: Some(2), latency: LONG, ..Options::default() };
+    let server = start(options.clone());
+    let requests = in_flight(&server, 2).await;
+    let refused = chat(&server, "c").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("60")));
+    assert_eq!(refused.header("rate_limit_type"), Some("max_parallel_requests"));
+    let message = refused.error()["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("Limit type: max_parallel_requests. Current limit: 2, Remaining: 0. Limit"), "{message}");
+
+    server.set_options(Options { on_429: On429::Nothing, ..options.clone() });
+    let bare = chat(&server, "c").await;
+    assert_eq!((bare.status, bare.header("retry-after"), bare.header("rate_limit_type")), (429, None, None));
+    assert_eq!(bare.error()["message"], "Rate limit exceeded");
+    let statuses: Vec<_> = server.log().iter().map(|logged| (logged.status, logged.fault)).collect();
+    assert_eq!(statuses, [(200, None), (200, None), (429, None), (429, None)]);
+
+    // A client that goes away makes room, and so does an answer.
+    requests[0].abort();
+    server.set_options(Options { latency: Duration::ZERO, ..options });
+    while chat(&server, "d").await.status != 200 {}
+    for _ in 0..10 {
+        assert_eq!(chat(&server, "e").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn one_more_than_there_are_slots_gets_a_503_at_once() {
+    let server = start(Options { slots: Some(3), latency: LONG, ..Options::default() });
+    let requests = in_flight(&server, 3).await;
+    let refused = chat(&server, "d").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, None));
+    assert_eq!(refused.error()["code"], "server_is_overloaded");
+    assert_eq!((server.log()[3].status, server.log()[3].usage), (503, None));
+    assert!(requests.iter().all(|request| !request.is_finished()));
+}
+
+#[tokio::test]
+async fn a_gateway_that_waits_no_longer_sends_a_page_and_the_work_is_billed() {
+    let gateway = Some(Duration::from_millis(1));
+    let server = start(Options { gateway, latency: LONG, ..Options::default() });
+    let page = chat(&server, "a").await;
+    assert_eq!((page.status, page.header("content-type")), (504, Some("text/html")));
+    assert!(page.text.contains("<h1>504 Gateway Time-out</h1>"), "{}", page.text);
+    let logged = &server.log()[0];
+    assert_eq!((logged.status, logged.fault), (504, Some(FaultKind::GatewayTimeout)));
+    assert!(logged.usage.is_some_and(|usage| usage.output_tokens > 0));
+    server.set_options(Options { gateway, ..Options::default() });
+    assert_eq!(chat(&server, "b").await.status, 504, "the first is worked on still");
+}
+
+#[tokio::test]
+async fn the_first_request_is_refused_and_later_headers_are_ample() {
+    let faults_at = vec![FaultAt { kind: FaultKind::RateLimit, numbers: vec![1..=1, 3..=3] }];
+    let (requests_per_minute, on_429) = (Some(5_000), On429::Nothing);
+    let server = start(Options { requests_per_minute, on_429, faults_at, ..Options::default() });
+    let refused = chat(&server, "a").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, None));
+    assert!(refused.headers.keys().all(|name| !name.as_str().contains("ratelimit")));
+    let answer = chat(&server, "a").await;
+    assert_eq!((answer.status, answer.header("x-ratelimit-remaining-requests")), (200, Some("4999")));
+    let faults_at = vec![FaultAt { kind: FaultKind::RateLimit, numbers: vec![1..=9] }];
+    let (on_429, told_wait) = (On429::RetryAfter, Some(Duration::from_secs(3)));
+    server.set_options(Options { on_429, told_wait, faults_at, ..Options::default() });
+    assert_eq!(chat(&server, "b").await.header("retry-after"), Some("3"));
+    let faults: Vec<_> = server.log().iter().map(|logged| logged.fault).collect();
+    assert_eq!(faults, [Some(FaultKind::RateLimit), None, Some(FaultKind::RateLimit)]);
+}
+
+#[tokio::test]
+async fn a_text_that_does_not_fit_its_numbers_and_a_page_of_html() {
+    let odd = chat(&always(FaultKind::MisstatedLimit), "Hi").await;
+    assert_eq!((odd.status, odd.header("retry-after")), (429, None));
+    let message = odd.error()["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("(TPM): Limit 10000, Used 9689, Requested 333. Please try again in 700ms."), "{message}");
+    let options = Options { requests_per_minute: Some(1), window: LONG, on_429: On429::Html, ..Options::default() };
+    let server = start(options);
+    assert_eq!(chat(&server, "a").await.status, 200);
+    for page in [chat(&server, "b").await, responses(&server, "b").await] {
+        assert_eq!((page.status, page.header("content-type")), (429, Some("text/html")));
+        assert_eq!(page.header("retry-after"), None);
+        assert!(page.text.contains("<h1>429 Too Many Requests</h1>"), "{}", page.text);
+    }
 }
 
 /// Tries until a connection is refused or taken, as `taken` says.

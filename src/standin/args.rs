@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::api::{On429, RateLimitHeaders};
-use super::faults::{Fault, FaultKind, Slump, Span};
+use super::faults::{Fault, FaultAt, FaultKind, Slump, Span};
 use super::options::Options;
 use super::server::Server;
 use super::state::Sink;
@@ -64,6 +64,19 @@ pub struct StandinArgs {
     #[arg(long = "quota-outage", value_name = "FROM:TIME")]
     pub quota_outages: Vec<Span>,
 
+    /// Requests at a time; one more gets a 429 in the words of the litellm proxy, or as --on-429 says
+    #[arg(long, value_name = "N")]
+    pub parallel: Option<u64>,
+
+    /// Requests at a time; one more gets a 503, as from a server whose slots are taken
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u64>,
+
+    /// Answer one request after another, behind a gateway that waits so long for each and then sends a 504; what it waits for no longer is worked
+    /// on, and billed, all the same
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub gateway: Option<Duration>,
+
     /// How long every answer takes
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     pub latency: Duration,
@@ -75,6 +88,10 @@ pub struct StandinArgs {
     /// What goes wrong, and how often.
     #[arg(long = "fault", value_name = "NAME:SHARE", help = fault_help())]
     pub faults: Vec<Fault>,
+
+    /// Spoil given requests, counted from 1, as in rate-limit:1,20,100 or rate-limit:1-5; may be given several times
+    #[arg(long = "fault-at", value_name = "NAME:NUMBERS")]
+    pub faults_at: Vec<FaultAt>,
 
     /// Seed of faults, jitter and ids: the same seed, the same faults
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -109,6 +126,10 @@ pub struct StandinArgs {
     /// How a 429 for a limit tells its wait
     #[arg(long = "on-429", value_name = "HOW", value_enum, default_value_t)]
     pub on_429: On429,
+
+    /// The wait that a 429 tells, in place of the true one
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub told_wait: Option<Duration>,
 
     /// Write each request to FILE as one line of JSON, without its prompt or key; an existing file is added to
     #[arg(long, value_name = "FILE")]
@@ -159,14 +180,19 @@ impl StandinArgs {
             slumps: self.slumps.clone(),
             outages: self.outages.clone(),
             quota_outages: self.quota_outages.clone(),
+            parallel: self.parallel,
+            slots: self.slots,
+            gateway: self.gateway,
             latency: self.latency,
             jitter: self.jitter,
             faults: self.faults.clone(),
+            faults_at: self.faults_at.clone(),
             seed: self.seed,
             key: self.require_key.as_ref().map(|key| key.reveal().to_owned()),
             answers_before_quota: self.answers_before_quota,
             quota_code: self.quota_code.clone(),
             on_429: self.on_429,
+            told_wait: self.told_wait,
             rate_limit_headers: self.rate_limit_headers,
             answer_tokens: self.answer_tokens,
             known_models: None,
@@ -248,6 +274,12 @@ mod tests {
             "30s:1m",
             "--quota-outage",
             "2m:1m",
+            "--parallel",
+            "4",
+            "--slots",
+            "8",
+            "--gateway",
+            "2s",
             "--latency",
             "50ms",
             "--jitter",
@@ -256,6 +288,8 @@ mod tests {
             "bad-gateway:0.1",
             "--fault",
             "reset:0.2",
+            "--fault-at",
+            "rate-limit:1-5",
             "--seed",
             "7",
             "--require-key",
@@ -266,6 +300,8 @@ mod tests {
             "credit_balance_exhausted",
             "--on-429",
             "retry-after",
+            "--told-wait",
+            "3s",
             "--rate-limit-headers",
             "openai",
         ])
@@ -283,6 +319,9 @@ mod tests {
             options.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["bad-gateway:0.1", "reset:0.2"]
         );
+        assert_eq!(options.faults_at.iter().map(ToString::to_string).collect::<Vec<_>>(), ["rate-limit:1-5"]);
+        assert_eq!((options.parallel, options.slots), (Some(4), Some(8)));
+        assert_eq!((options.gateway, options.told_wait), (Some(Duration::from_secs(2)), Some(Duration::from_secs(3))));
         assert_eq!((options.seed, options.answers_before_quota), (7, Some(3)));
         assert_eq!(
             (options.key.as_deref(), options.quota_code.as_str()),
@@ -304,6 +343,8 @@ mod tests {
     fn wrong_arguments_are_explained() {
         for (args, part) in [
             (["--fault", "rest:0.1"], "there is no fault \"rest\""),
+            (["--fault-at", "rate-limit:0"], "counted from 1"),
+            (["--gateway", "0s"], "longer than nothing"),
             (["--window", "0s"], "longer than nothing"),
             (["--window", "soon"], "expected number"),
             (["--burst", "0s"], "longer than nothing"),
@@ -312,7 +353,7 @@ mod tests {
             (["--outage", "10s"], "FROM:TIME"),
             (["--quota-outage", "10s:0s"], "longer than nothing"),
             (["--rate-limit-headers", "google"], "openai, azure, groq, mistral, anthropic, none"),
-            (["--on-429", "panic"], "text, retry-after, both, nothing"),
+            (["--on-429", "panic"], "text, retry-after, both, nothing, html"),
             (["--quota-code", "broke"], "credit_balance_exhausted"),
             (["--require-key", " "], "the key is empty"),
         ] {

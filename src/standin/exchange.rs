@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
 use http::header::AUTHORIZATION;
 use http::{Method, request};
 use hyper::body::Bytes;
@@ -13,9 +12,10 @@ use super::api::error::{self, ApiError};
 use super::api::request::Ask;
 use super::api::response;
 use super::faults::FaultKind;
+use super::judge::Arrival;
 use super::log::Logged;
 use super::respond::{Reply, hex, respond};
-use super::state::{Arrival, Shared};
+use super::state::Shared;
 use crate::count::tokenizer::Tokenizer;
 use crate::model::Api;
 
@@ -23,8 +23,8 @@ use crate::model::Api;
 pub(super) struct Exchange {
     pub(super) reply: Reply,
     pub(super) arrival: Arrival,
-    /// The wall clock on its arrival.
-    pub(super) wall: DateTime<Utc>,
+    /// Whether it is worked on, so that [`Shared::leave`] is to be called when that ends.
+    pub(super) works: bool,
     /// `req_` and 32 hexadecimal digits.
     pub(super) request_id: String,
 }
@@ -75,6 +75,7 @@ impl Route {
 struct Known {
     fault: Option<FaultKind>,
     prompt: Option<u64>,
+    works: bool,
 }
 
 /// Decides on one request, with its body or why that cannot be read.
@@ -88,25 +89,24 @@ pub(super) fn exchange(head: &request::Parts, body: Result<Bytes, ApiError>, sha
     let request_id = format!("req_{}", hex(&mut arrival.rng, 2));
     let mut known = Known::default();
     let refused = arrival.options.key.as_deref().is_some_and(|right| key != Some(right));
-    let wall = shared.wall(arrival.at);
     let reply = if arrival.options.outages.iter().any(|span| span.contains(arrival.since_first)) {
         // What stands before the server answers: nobody looks at the key.
-        Reply::error(&ApiError::overloaded(), route.api())
+        Reply::error(ApiError::overloaded(), route.api())
     } else if refused {
         Reply::new(401, "text/plain", error::unauthorized(key))
     } else {
         match route {
             Route::Answer(api) => answer(api, body, shared, &mut arrival, &request_id, &mut known)
-                .unwrap_or_else(|error| Reply::error(&error, route.api())),
+                .unwrap_or_else(|error| Reply::error(error, route.api())),
             Route::Count => body.and_then(|body| Ask::responses(&body)).map_or_else(
-                |error| Reply::error(&error, route.api()),
+                |error| Reply::error(error, route.api()),
                 |ask| Reply::ok(response::input_tokens(ask.input_tokens(Tokenizer::for_model(&ask.model)))),
             ),
             Route::Models => {
                 let names = arrival.options.known_models.clone().unwrap_or_else(|| vec!["gpt-4o-mini".to_owned()]);
-                Reply::ok(response::models(&names, wall.timestamp()))
+                Reply::ok(response::models(&names, arrival.wall.timestamp()))
             }
-            Route::Nothing => Reply::error(&ApiError::no_such_url(head.method.as_str(), path), route.api()),
+            Route::Nothing => Reply::error(ApiError::no_such_url(head.method.as_str(), path), route.api()),
         }
     };
     shared.remember(Logged {
@@ -120,7 +120,7 @@ pub(super) fn exchange(head: &request::Parts, body: Result<Bytes, ApiError>, sha
         wait: reply.wait,
         authorization_present: authorization.is_some(),
     });
-    Exchange { reply, arrival, wall, request_id }
+    Exchange { reply, arrival, works: known.works, request_id }
 }
 
 fn answer(
@@ -138,8 +138,8 @@ fn answer(
     };
     known.prompt = Some(digest(&ask.model, ask.prompt()));
     let verdict = shared.decide(&ask, arrival);
-    known.fault = verdict.fault;
-    let created = shared.wall(arrival.at).timestamp();
+    (known.fault, known.works) = (verdict.fault, verdict.works);
+    let created = arrival.wall.timestamp();
     Ok(respond(&ask, arrival, verdict, request_id, created))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::api::{On429, RateLimitHeaders};
-use super::faults::{Fault, Slump, Span, schedule};
+use super::faults::{Fault, FaultAt, Slump, Span, schedule};
 use super::limits::limiter::Limits;
 
 /// Limits, pace, faults and account of a stand-in. The default has no limit, no latency, no fault, and takes any key.
@@ -32,12 +32,22 @@ pub struct Options {
     pub outages: Vec<Span>,
     /// Spans in which every request for an answer gets the billing error.
     pub quota_outages: Vec<Span>,
+    /// Requests that may be worked on at a time; one more gets a 429 at once, as the litellm proxy says it where `on_429` has a text. `None` is no
+    /// bound. A request counts for as long as it takes, or until its client goes away.
+    pub parallel: Option<u64>,
+    /// Requests that may be worked on at a time; one more gets a 503 at once, without a wait. `None` is no bound.
+    pub slots: Option<u64>,
+    /// Puts a gateway that waits so long, and then sends a 504, before a server that works on one request at a time. What it waits for no longer
+    /// is worked on all the same, and billed. `None`: there is no gateway, and a request waits for no other.
+    pub gateway: Option<Duration>,
     /// How long every answer takes at least.
     pub latency: Duration,
     /// The most that is added to the latency; drawn evenly from zero to this.
     pub jitter: Duration,
     /// What goes wrong, and how often.
     pub faults: Vec<Fault>,
+    /// What goes wrong at given requests; such a fault takes the place of one that is drawn.
+    pub faults_at: Vec<FaultAt>,
     /// Seed of faults, jitter and ids.
     pub seed: u64,
     /// The key that is accepted; another one, or none, gets the 401. `None`: any key, and no key, is accepted.
@@ -48,6 +58,8 @@ pub struct Options {
     pub quota_code: String,
     /// What a 429 for a limit says of its wait.
     pub on_429: On429,
+    /// The wait that a 429 tells, where it tells one, in place of the true one.
+    pub told_wait: Option<Duration>,
     /// The headers in which answers tell of the limits that are set.
     pub rate_limit_headers: RateLimitHeaders,
     /// Pads answers to so many tokens; a longer answer is left as it is. `None`: the plain answer, about 50 tokens.
@@ -100,14 +112,19 @@ impl Default for Options {
             slumps: Vec::new(),
             outages: Vec::new(),
             quota_outages: Vec::new(),
+            parallel: None,
+            slots: None,
+            gateway: None,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             faults: Vec::new(),
+            faults_at: Vec::new(),
             seed: 0,
             key: None,
             answers_before_quota: None,
             quota_code: "insufficient_quota".to_owned(),
             on_429: On429::default(),
+            told_wait: None,
             rate_limit_headers: RateLimitHeaders::default(),
             answer_tokens: None,
             known_models: None,
@@ -128,8 +145,12 @@ impl fmt::Debug for Options {
             .field("slumps", &self.slumps)
             .field("outages", &self.outages)
             .field("quota_outages", &self.quota_outages)
+            .field("parallel", &self.parallel)
+            .field("slots", &self.slots)
+            .field("gateway", &self.gateway)
             .field("latency", &self.latency)
             .field("faults", &self.faults)
+            .field("faults_at", &self.faults_at)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::api::answer::{answer_of_length, cut};
 use super::api::error::ApiError;
+use super::api::pages;
 use super::api::request::Ask;
 use super::api::response::{self, Ending, Parts};
 use super::faults::FaultKind;
+use super::judge::{Arrival, Verdict};
 use super::limits::limiter::Levels;
-use super::state::{Arrival, Verdict};
 use crate::count::tokenizer::Tokenizer;
 use crate::model::{Api, Usage};
 
@@ -35,6 +36,8 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     pub(super) delivery: Delivery,
     pub(super) usage: Option<Usage>,
+    /// Headers of its own.
+    pub(super) headers: Box<[(&'static str, String)]>,
     /// The exact wait, where a `Retry-After` is sent.
     pub(super) retry_after: Option<Duration>,
     /// The longest wait that it tells.
@@ -52,6 +55,7 @@ impl Reply {
             body,
             delivery: Delivery::Whole,
             usage: None,
+            headers: Box::default(),
             retry_after: None,
             wait: None,
             levels: Levels::default(),
@@ -64,9 +68,9 @@ impl Reply {
     }
 
     /// An error, as the endpoint of `api` writes it.
-    pub(super) fn error(error: &ApiError, api: Api) -> Self {
-        let reply = Self::new(error.status, ApiError::content_type(api), error.body(api));
-        Self { retry_after: error.retry_after, wait: error.wait, ..reply }
+    pub(super) fn error(error: ApiError, api: Api) -> Self {
+        let reply = Self::new(error.status, error.content_type(api), error.body(api));
+        Self { headers: error.headers, retry_after: error.retry_after, wait: error.wait, ..reply }
     }
 }
 
@@ -74,12 +78,16 @@ impl Reply {
 pub(super) fn respond(ask: &Ask, arrival: &mut Arrival, verdict: Verdict, request_id: &str, created: i64) -> Reply {
     let levels = match verdict.outcome {
         Ok(levels) => levels,
-        Err(error) => return Reply::error(&error, ask.api),
+        Err(error) => return Reply::error(error, ask.api),
     };
     let mut reply = match verdict.fault {
-        Some(FaultKind::ServerError) => Reply::error(&ApiError::server_error(request_id), ask.api),
-        Some(FaultKind::Overloaded) => Reply::error(&ApiError::overloaded(), ask.api),
-        Some(FaultKind::BadGateway) => Reply::new(502, "text/html; charset=UTF-8", bad_gateway(request_id)),
+        Some(FaultKind::ServerError) => Reply::error(ApiError::server_error(request_id), ask.api),
+        Some(FaultKind::Overloaded) => Reply::error(ApiError::overloaded(), ask.api),
+        Some(FaultKind::BadGateway) => Reply::new(502, "text/html; charset=UTF-8", pages::bad_gateway(request_id)),
+        Some(FaultKind::GatewayTimeout) => Reply {
+            usage: answered(ask, arrival, None, created).usage,
+            ..Reply::new(504, "text/html", pages::status("504 Gateway Time-out"))
+        },
         Some(FaultKind::ErrorInside200) => Reply::ok(error_inside_200()),
         fault => answered(ask, arrival, fault, created),
     };
@@ -155,17 +163,6 @@ pub(super) fn hex(rng: &mut fastrand::Rng, words: usize) -> String {
         let _ = write!(text, "{:016x}", rng.u64(..));
     }
     text
-}
-
-/// What a proxy says when the server behind it is gone.
-fn bad_gateway(request_id: &str) -> Vec<u8> {
-    let ray = request_id.get(4..20).unwrap_or_default();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en-US\">\n<head>\n<title>api.openai.com | 502: Bad gateway</title>\n\
-         <meta charset=\"UTF-8\" />\n</head>\n<body>\n<h1>Bad gateway <span>Error code 502</span></h1>\n\
-         <p>The web server reported a bad gateway error.</p>\n<p>Cloudflare Ray ID: <strong>{ray}</strong></p>\n</body>\n</html>\n"
-    )
-    .into_bytes()
 }
 
 /// An error as `OpenRouter` puts it into a 200: its code is a number, and there is no type.

@@ -23,7 +23,7 @@ use super::exchange::{Exchange, exchange};
 use super::log::Logged;
 use super::options::Options;
 use super::respond::Delivery;
-use super::state::{Arrival, Shared, Sink};
+use super::state::{Shared, Sink};
 use super::wire;
 use crate::count::Tokenizer;
 use crate::tripwire;
@@ -268,10 +268,11 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_long()),
         Err(_) => return Err(Ended::Body),
     };
-    let Exchange { reply, mut arrival, wall, request_id } = exchange(&head, body, &shared);
+    let Exchange { reply, arrival, works, request_id } = exchange(&head, body, &shared);
+    let _work = works.then(|| Work(shared));
     match reply.delivery {
         Delivery::Reset => {
-            pause(&mut arrival).await;
+            pause(arrival.latency).await;
             return Err(Ended::Reset);
         }
         // Ends when the client closes the connection: hyper drops this future then.
@@ -279,18 +280,26 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         Delivery::Whole | Delivery::Cut => {}
     }
     // What is turned away is turned away at once, as a real gateway does it.
-    let took = if (400..500).contains(&reply.status) { Duration::ZERO } else { pause(&mut arrival).await };
-    Ok(wire::response(reply, arrival.options.rate_limit_headers, &request_id, wall, took))
+    let took = if (400..500).contains(&reply.status) { Duration::ZERO } else { arrival.latency };
+    pause(took).await;
+    Ok(wire::response(reply, arrival.options.rate_limit_headers, &request_id, arrival.wall, took))
 }
 
-/// Waits as long as the options say; returns how long that is.
-async fn pause(arrival: &mut Arrival) -> Duration {
-    let latency = arrival.options.latency + arrival.options.jitter.mul_f64(arrival.rng.f64());
+async fn pause(latency: Duration) {
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    latency
 }
+
+/// One of the requests that are worked on. Dropping it makes room for another: before its response leaves, or when its client goes away.
+struct Work(Arc<Shared>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// Loads the tokenizer of today's models: the first request is not to wait for that, and those behind it.
 fn warm() {
     Tokenizer::for_model("gpt-4o-mini").warm();

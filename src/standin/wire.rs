@@ -47,6 +47,9 @@ pub(super) fn response(
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
         }
     }
+    for (name, value) in &reply.headers {
+        headers.insert(HeaderName::from_static(name), text(value));
+    }
     if reply.status == 200 {
         headers.extend(headers::of(whose, &reply.levels, wall));
     }

@@ -1,12 +1,13 @@
 //! The API's errors: their exact words, members, white space and content types.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::ser::PrettyFormatter;
 
+use super::pages;
 use crate::model::Api;
 use crate::standin::limits::go_duration::go_duration;
 use crate::standin::limits::limiter::{Dimension, Refused};
@@ -23,6 +24,8 @@ pub enum On429 {
     Both,
     /// Neither.
     Nothing,
+    /// Nothing but a page of HTML, as a gateway sends it.
+    Html,
 }
 
 impl On429 {
@@ -43,10 +46,14 @@ const INVALID: &str = "invalid_request_error";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::standin) struct ApiError {
     pub(in crate::standin) status: u16,
-    pub(in crate::standin) message: Cow<'static, str>,
+    pub(in crate::standin) message: Box<str>,
     pub(in crate::standin) kind: &'static str,
     pub(in crate::standin) param: Option<&'static str>,
-    pub(in crate::standin) code: Option<Cow<'static, str>>,
+    pub(in crate::standin) code: Option<Box<str>>,
+    /// A page of HTML in place of the members above.
+    pub(in crate::standin) html: bool,
+    /// Headers of its own, beside `Retry-After`.
+    pub(in crate::standin) headers: Box<[(&'static str, String)]>,
     /// The exact wait, where a `Retry-After` is sent.
     pub(in crate::standin) retry_after: Option<Duration>,
     /// The longest wait that it tells, in its message or header.
@@ -68,11 +75,21 @@ struct Members<'a> {
 }
 
 impl ApiError {
-    fn new(status: u16, kind: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), kind, param: None, code: None, retry_after: None, wait: None }
+    fn new(status: u16, kind: &'static str, message: impl Into<Box<str>>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            kind,
+            param: None,
+            code: None,
+            html: false,
+            headers: Box::default(),
+            retry_after: None,
+            wait: None,
+        }
     }
 
-    fn code(self, code: impl Into<Cow<'static, str>>) -> Self {
+    fn code(self, code: impl Into<Box<str>>) -> Self {
         Self { code: Some(code.into()), ..self }
     }
 
@@ -82,6 +99,9 @@ impl ApiError {
 
     /// The body as the endpoint of `api` writes it: chat with four spaces and a line end, responses with two and none.
     pub(in crate::standin) fn body(&self, api: Api) -> Vec<u8> {
+        if self.html {
+            return pages::status("429 Too Many Requests");
+        }
         let members =
             Members { message: &self.message, r#type: self.kind, param: self.param, code: self.code.as_deref() };
         let mut body = Vec::with_capacity(512);
@@ -96,8 +116,9 @@ impl ApiError {
     }
 
     /// The `content-type` that goes with the body.
-    pub(in crate::standin) fn content_type(api: Api) -> &'static str {
+    pub(in crate::standin) fn content_type(&self, api: Api) -> &'static str {
         match api {
+            _ if self.html => "text/html",
             Api::Chat => "application/json; charset=utf-8",
             Api::Responses => "application/json",
         }
@@ -190,26 +211,53 @@ impl ApiError {
             );
             return Self::new(429, kind, message).code("rate_limit_exceeded");
         };
-        let mut error = if on_429.has_text() {
-            let wait = go_duration(short.wait);
-            Self::new(
-                429,
-                kind,
-                format!(
-                    "Rate limit reached {of}: Limit {limit}, Used {used}, Requested {requested}. Please try again in {wait}. {more}"
-                ),
-            )
-        } else {
-            Self::new(429, "rate_limit_error", "Rate limit exceeded")
-        };
-        error.retry_after = Some(short.wait).filter(|_| on_429.has_retry_after());
-        // The header is rounded up, the text is cut to milliseconds.
+        let told = go_duration(short.wait);
+        let text = format!(
+            "Rate limit reached {of}: Limit {limit}, Used {used}, Requested {requested}. Please try again in {told}. {more}"
+        );
+        let error = if on_429.has_text() { Self::new(429, kind, text) } else { Self::bare(on_429) };
+        // The text is cut to milliseconds.
         let in_text = || Duration::from_millis(u64::try_from(short.wait.as_millis()).unwrap_or(u64::MAX));
-        error.wait = match error.retry_after {
-            Some(wait) => Some(Duration::from_secs(whole_seconds(wait))),
-            None => on_429.has_text().then(in_text),
-        };
-        error.code("rate_limit_exceeded")
+        let wait = on_429.has_text().then(in_text);
+        Self { wait, ..error }.code("rate_limit_exceeded").retry_after(short.wait, on_429)
+    }
+
+    /// A refusal because `limit` requests are being worked on, in the words and headers of the litellm proxy. Its wait has nothing to do with them:
+    /// the proxy tells the window of its other limits, `wait`.
+    pub(in crate::standin) fn too_many(limit: u64, wait: Duration, wall: DateTime<Utc>, on_429: On429) -> Self {
+        if !on_429.has_text() {
+            return Self::bare(on_429).code("rate_limit_exceeded").retry_after(wait, on_429);
+        }
+        let kind = "max_parallel_requests";
+        let resets = (wall + wait).format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        let message = format!(
+            "Rate limit exceeded for api_key: standin. Limit type: {kind}. Current limit: {limit}, Remaining: 0. Limit resets at: {resets}"
+        );
+        let headers = Box::new([("rate_limit_type", kind.to_owned()), ("reset_at", resets)]);
+        Self { headers, ..Self::new(429, "rate_limit_error", message) }.code("429").retry_after(wait, on_429)
+    }
+
+    /// A refusal whose wait does not follow from its own numbers (which make 132 ms), as gateways send it.
+    pub(in crate::standin) fn misstated_limit(model: &str) -> Self {
+        let message = format!(
+            "Rate limit reached for {model} in organization org-standin on tokens per min (TPM): Limit 10000, Used 9689, Requested 333. \
+             Please try again in 700ms. Visit https://platform.openai.com/account/rate-limits to learn more."
+        );
+        let wait = Some(Duration::from_millis(700));
+        Self { wait, ..Self::new(429, "tokens", message) }.code("rate_limit_exceeded")
+    }
+
+    /// A refusal that names no numbers.
+    fn bare(on_429: On429) -> Self {
+        Self { html: on_429 == On429::Html, ..Self::new(429, "rate_limit_error", "Rate limit exceeded") }
+    }
+
+    /// With `wait` as a `Retry-After`, where `on_429` has one. It is in whole seconds, so that it is the longest that is told.
+    fn retry_after(self, wait: Duration, on_429: On429) -> Self {
+        if !on_429.has_retry_after() {
+            return self;
+        }
+        Self { retry_after: Some(wait), wait: Some(Duration::from_secs(whole_seconds(wait))), ..self }
     }
 
     /// What a client is told that becomes faster too fast. Its body names no wait; the words are ours.
@@ -326,7 +374,7 @@ mod tests {
         let refused = Refused { dimension: Dimension::Tokens, shortage };
         let error = ApiError::rate_limited("gpt-4", &refused, On429::Both);
         assert_eq!(
-            error.message,
+            &*error.message,
             "Rate limit reached for gpt-4 in organization org-standin on tokens per min (TPM): Limit 10000, Used 9689, Requested 333. \
              Please try again in 132ms. Visit https://platform.openai.com/account/rate-limits to learn more."
         );
@@ -339,9 +387,11 @@ mod tests {
             (On429::RetryAfter, false, Some(short.shortage.wait), Some(millis(1_000))),
             (On429::Text, true, None, Some(millis(132))),
             (On429::Nothing, false, None, None),
+            (On429::Html, false, None, None),
         ] {
             let error = ApiError::rate_limited("gpt-4", &short, on_429);
-            assert_eq!(error.message == "Rate limit exceeded", !speaks, "{on_429:?}: {}", error.message);
+            assert_eq!(error.html, on_429 == On429::Html);
+            assert_eq!(&*error.message == "Rate limit exceeded", !speaks, "{on_429:?}: {}", error.message);
             assert_eq!(error.message.contains("try again in 132ms"), speaks, "{on_429:?}: {}", error.message);
             assert_eq!((error.retry_after, error.wait), (retry_after, wait), "{on_429:?}");
             assert_eq!((error.status, error.code.as_deref()), (429, Some("rate_limit_exceeded")));
@@ -354,6 +404,42 @@ mod tests {
         assert!(error.message.starts_with("Request too large for gpt-4 in"), "{}", error.message);
         assert!(error.message.contains("Limit 10000, Requested 333. The input"), "{}", error.message);
         assert_eq!((error.retry_after, error.wait), (None, None));
+    }
+
+    #[test]
+    fn too_many_at_a_time_reads_as_litellm_says_it() {
+        let wall = "2026-11-22T10:00:00.5Z".parse().expect("a moment");
+        let minute = Duration::from_secs(60);
+        let error = ApiError::too_many(2, minute, wall, On429::Both);
+        assert_eq!(
+            &*error.message,
+            "Rate limit exceeded for api_key: standin. Limit type: max_parallel_requests. Current limit: 2, Remaining: 0. \
+             Limit resets at: 2026-11-22 10:01:00 UTC"
+        );
+        let beside = [("rate_limit_type", "max_parallel_requests"), ("reset_at", "2026-11-22 10:01:00 UTC")];
+        assert_eq!(*error.headers, beside.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!((error.status, error.code.as_deref()), (429, Some("429")));
+        assert_eq!((error.retry_after, error.wait), (Some(minute), Some(minute)));
+        let text = ApiError::too_many(2, minute, wall, On429::Text);
+        assert_eq!((text.message, text.headers, text.retry_after), (error.message, error.headers, None));
+        for (on_429, html, retry_after) in
+            [(On429::RetryAfter, false, Some(minute)), (On429::Nothing, false, None), (On429::Html, true, None)]
+        {
+            let bare = ApiError::too_many(2, minute, wall, on_429);
+            assert_eq!((&*bare.message, bare.headers.len()), ("Rate limit exceeded", 0), "{on_429:?}");
+            assert_eq!((bare.html, bare.retry_after), (html, retry_after), "{on_429:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_takes_the_place_of_the_members() {
+        let shortage = Shortage { limit: 1, used: Some(1), requested: 1, wait: Duration::from_secs(1) };
+        let error = ApiError::rate_limited("m", &Refused { dimension: Dimension::Requests, shortage }, On429::Html);
+        for api in [Api::Chat, Api::Responses] {
+            let text = String::from_utf8(error.body(api)).expect("text");
+            assert!(text.starts_with("<html>") && text.contains("<h1>429 Too Many Requests</h1>"), "{text}");
+            assert_eq!(error.content_type(api), "text/html");
+        }
     }
 
     #[test]

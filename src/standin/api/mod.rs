@@ -3,6 +3,7 @@
 pub(super) mod answer;
 pub(super) mod error;
 pub(super) mod headers;
+pub(super) mod pages;
 pub(super) mod request;
 pub(super) mod response;
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum FaultKind {
     /// 429 `rate_limit_exceeded`, though there was room.
     RateLimit,
+    /// 429 whose text names a limit, and a wait that does not follow from its numbers.
+    MisstatedLimit,
     /// 429 `slow_down`, which names no wait.
     SlowDown,
     /// 500 with a JSON error.
@@ -19,6 +21,8 @@ pub enum FaultKind {
     Overloaded,
     /// 502 with an HTML page, as a proxy in front of the API sends it.
     BadGateway,
+    /// 504 with an HTML page, as a gateway sends it that waits no longer. The work goes on behind it and is billed.
+    GatewayTimeout,
     /// The connection is reset after the request was read; there is no response. The work was done and is billed.
     Reset,
     /// 200 whose body ends before its `content-length`, then the connection closes. Billed.
@@ -44,12 +48,14 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, in the order of the help texts.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::RateLimit,
+        Self::MisstatedLimit,
         Self::SlowDown,
         Self::ServerError,
         Self::Overloaded,
         Self::BadGateway,
+        Self::GatewayTimeout,
         Self::Reset,
         Self::CutBody,
         Self::MalformedJson,
@@ -67,10 +73,12 @@ impl FaultKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::RateLimit => "rate-limit",
+            Self::MisstatedLimit => "misstated-limit",
             Self::SlowDown => "slow-down",
             Self::ServerError => "server-error",
             Self::Overloaded => "overloaded",
             Self::BadGateway => "bad-gateway",
+            Self::GatewayTimeout => "gateway-timeout",
             Self::Reset => "reset",
             Self::CutBody => "cut-body",
             Self::MalformedJson => "malformed-json",
@@ -88,7 +96,8 @@ impl FaultKind {
     #[must_use]
     pub fn is_billed(self) -> bool {
         match self {
-            Self::Reset
+            Self::GatewayTimeout
+            | Self::Reset
             | Self::CutBody
             | Self::MalformedJson
             | Self::Empty
@@ -97,6 +106,7 @@ impl FaultKind {
             | Self::Filtered
             | Self::Hang => true,
             Self::RateLimit
+            | Self::MisstatedLimit
             | Self::SlowDown
             | Self::ServerError
             | Self::Overloaded
@@ -147,6 +157,12 @@ pub enum FaultError {
     /// The share is not a number from 0 to 1.
     #[error("{0:?} is not a share; write a number from 0 (never) to 1 (always)")]
     Share(String),
+    /// There is no `:`, where requests are named.
+    #[error("{0:?} is not NAME:NUMBERS; write for example rate-limit:1,20,100 or rate-limit:1-5")]
+    FormAt(String),
+    /// The numbers are none.
+    #[error("{0:?} is not a request's number, or two with a hyphen; write for example 20 or 1-5, counted from 1")]
+    Number(String),
     /// No fault has that name.
     #[error("there is no fault {name:?}; choose one of {known}")]
     Name {
