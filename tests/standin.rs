@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use promptmill::model::Usage;
 use promptmill::standin::{
-    Fault, FaultAt, FaultKind, On429, Options, RateLimitHeaders, Server, Span, answer, answer_of_length, digest,
+    Fault, FaultAt, FaultKind, On429, Options, RateLimitHeaders, Refill, Server, Span, answer, answer_of_length, digest,
 };
 use serde_json::{Value, json};
 
@@ -338,6 +338,46 @@ async fn a_text_that_does_not_fit_its_numbers_and_a_page_of_html() {
         assert_eq!((page.status, page.header("content-type")), (429, Some("text/html")));
         assert_eq!(page.header("retry-after"), None);
         assert!(page.text.contains("<h1>429 Too Many Requests</h1>"), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn windows_are_counted_and_told_with_a_reset_or_without() {
+    let fixed = Options { requests_per_minute: Some(2), window: LONG, refill: Refill::Fixed, ..Options::default() };
+    let server = start(fixed.clone());
+    let answer = chat(&server, "a").await;
+    assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("1"));
+    // The window began when the server did: what is left of it is told, not half of it.
+    let reset = answer.header("x-ratelimit-reset-requests").expect("a header").to_owned();
+    assert!(reset.starts_with("23h59m") || reset.starts_with("23h58m"), "{reset}");
+    assert_eq!(chat(&server, "b").await.status, 200);
+    let refused = chat(&server, "c").await;
+    let wait: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("a number");
+    assert!(refused.status == 429 && (86_000..=86_400).contains(&wait), "{wait}");
+    // Half a window of a bucket; a window that slides is told by its own rule.
+    let message = refused.error()["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("Limit 2, Used 2, Requested 1. Please try again in 23h5"), "{message}");
+
+    let rate_limit_headers = RateLimitHeaders::NoReset;
+    server.set_options(Options { refill: Refill::Sliding, rate_limit_headers, ..fixed });
+    let answer = chat(&server, "d").await;
+    let told = ["limit", "remaining", "reset"].map(|what| answer.header(&format!("x-ratelimit-{what}-requests")));
+    assert_eq!(told, [Some("2"), Some("1"), None]);
+    assert_eq!([chat(&server, "e").await.status, chat(&server, "f").await.status], [200, 429]);
+}
+
+#[tokio::test]
+async fn what_is_refused_counts_where_it_is_said_to() {
+    let limits =
+        Options { requests_per_minute: Some(2), window: LONG, on_429: On429::RetryAfter, ..Options::default() };
+    for (count_refused, halves) in [(false, [1, 1, 1]), (true, [2, 3, 4])] {
+        let server = start(Options { count_refused, ..limits.clone() });
+        assert_eq!([chat(&server, "a").await.status, chat(&server, "b").await.status], [200, 200]);
+        for half in halves {
+            let refused = chat(&server, "c").await;
+            let wait = (half * 43_200).to_string();
+            assert_eq!((refused.status, refused.header("retry-after")), (429, Some(&*wait)), "{count_refused}");
+        }
     }
 }
 

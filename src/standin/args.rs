@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::api::{On429, RateLimitHeaders};
 use super::faults::{Fault, FaultAt, FaultKind, Slump, Span};
+use super::limits::Refill;
 use super::options::Options;
 use super::server::Server;
 use super::state::Sink;
@@ -25,17 +26,25 @@ pub struct StandinArgs {
     #[arg(long, value_name = "N", default_value_t = 8787)]
     pub port: u16,
 
-    /// Requests a minute, as a bucket that refills all the time; no limit if left out
+    /// Requests a minute; no limit if left out
     #[arg(long, value_name = "N")]
     pub requests_per_minute: Option<u64>,
 
-    /// Tokens a minute, as a bucket that refills all the time; no limit if left out
+    /// Tokens a minute; no limit if left out
     #[arg(long, value_name = "N")]
     pub tokens_per_minute: Option<u64>,
 
     /// What "a minute" means: the time in which an empty bucket fills
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = some_time)]
     pub window: Duration,
+
+    /// How what is used up of a minute comes back
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub refill: Refill,
+
+    /// Let requests that a limit refuses count as those do that it admits
+    #[arg(long)]
+    pub count_refused: bool,
 
     /// How much of a minute's limit may come at once: what refills in this time. 1s: the limit is enforced in slices of a second. [default: the
     /// window, so all of it]
@@ -174,6 +183,8 @@ impl StandinArgs {
             requests_per_minute: self.requests_per_minute,
             tokens_per_minute: self.tokens_per_minute,
             window: self.window,
+            refill: self.refill,
+            count_refused: self.count_refused,
             burst: self.burst,
             requests_per_day: self.requests_per_day,
             day: self.day,
@@ -260,6 +271,9 @@ mod tests {
             "9000",
             "--window",
             "2s",
+            "--refill",
+            "sliding",
+            "--count-refused",
             "--burst",
             "100ms",
             "--requests-per-day",
@@ -311,6 +325,7 @@ mod tests {
         assert_eq!((options.requests_per_minute, options.tokens_per_minute), (Some(40), Some(9_000)));
         assert_eq!((options.window, options.latency), (Duration::from_secs(2), Duration::from_millis(50)));
         assert_eq!((options.burst, options.day), (Some(Duration::from_millis(100)), Duration::from_secs(3_600)));
+        assert_eq!((options.refill, options.count_refused), (Refill::Sliding, true));
         assert_eq!(options.requests_per_day, Some(200));
         assert_eq!(options.slumps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10s:5s:0.5", "20s:5s:0.1"]);
         let span = |from, lasts| vec![Span { from: Duration::from_secs(from), lasts: Duration::from_secs(lasts) }];
@@ -352,7 +367,8 @@ mod tests {
             (["--slump", "10s:5s:2"], "is not a share"),
             (["--outage", "10s"], "FROM:TIME"),
             (["--quota-outage", "10s:0s"], "longer than nothing"),
-            (["--rate-limit-headers", "google"], "openai, azure, groq, mistral, anthropic, none"),
+            (["--rate-limit-headers", "google"], "openai, no-reset, azure, groq, mistral, anthropic, none"),
+            (["--refill", "never"], "steady, fixed, sliding"),
             (["--on-429", "panic"], "text, retry-after, both, nothing, html"),
             (["--quota-code", "broke"], "credit_balance_exhausted"),
             (["--require-key", " "], "the key is empty"),

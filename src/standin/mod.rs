@@ -5,7 +5,7 @@
 //! | room | what |
 //! | --- | --- |
 //! | `api` | what is asked and said: bodies, headers and errors, in the real API's words; answers are text made from the prompt |
-//! | `limits` | continuous token buckets, the durations in which they are told, and how many requests there may be at a time |
+//! | `limits` | token buckets and counts in windows, the durations in which they are told, and how many requests there may be at a time |
 //! | `faults` | what goes wrong: single requests by a draw from a seed or by their number, bad hours by a schedule |
 //!
 //! `judge` puts them together, `state` holds it behind one lock, `exchange` takes one request to its reply, and `server` alone touches the network.
@@ -28,6 +28,7 @@ mod wire;
 
 pub use api::{On429, RateLimitHeaders, answer, answer_of_length, digest};
 pub use faults::{Fault, FaultAt, FaultKind, Slump, Span};
+pub use limits::Refill;
 #[doc(hidden)]
 pub use limits::go_duration::go_duration;
 pub use log::Logged;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::api::{On429, RateLimitHeaders};
 use super::faults::{Fault, FaultAt, Slump, Span, schedule};
+use super::limits::Refill;
 use super::limits::limiter::Limits;
 
 /// Limits, pace, faults and account of a stand-in. The default has no limit, no latency, no fault, and takes any key.
@@ -14,8 +15,12 @@ pub struct Options {
     pub requests_per_minute: Option<u64>,
     /// Tokens in a window, reserved as `ceil(characters / 4)` plus the most output tokens that the request names (16 where it names none).
     pub tokens_per_minute: Option<u64>,
-    /// What "a minute" means: the time in which an empty bucket fills.
+    /// What "a minute" means: the time in which an empty bucket fills, or the window in which requests are counted.
     pub window: Duration,
+    /// How what is used up of a minute's limits comes back.
+    pub refill: Refill,
+    /// Whether a request that a limit refuses counts as one that is admitted does.
+    pub count_refused: bool,
     /// How much of a minute's limit may come at once: as much as refills in this time. `None`, or as long as the window: all of it.
     ///
     /// A server that enforces its minute in slices of a second has one second (or a 60th of the window). A request that is larger than a slice is
@@ -78,6 +83,8 @@ impl Options {
             requests_per_minute: self.requests_per_minute.map(|limit| part(limit, share)),
             tokens_per_minute: self.tokens_per_minute.map(|limit| part(limit, share)),
             window: self.window,
+            refill: self.refill,
+            count_refused: self.count_refused,
             burst: self.burst,
             requests_per_day: self.requests_per_day,
             day: self.day,
@@ -106,6 +113,8 @@ impl Default for Options {
             requests_per_minute: None,
             tokens_per_minute: None,
             window: Duration::from_secs(60),
+            refill: Refill::Steady,
+            count_refused: false,
             burst: None,
             requests_per_day: None,
             day: Duration::from_secs(86_400),
@@ -140,6 +149,8 @@ impl fmt::Debug for Options {
             .field("requests_per_minute", &self.requests_per_minute)
             .field("tokens_per_minute", &self.tokens_per_minute)
             .field("window", &self.window)
+            .field("refill", &self.refill)
+            .field("count_refused", &self.count_refused)
             .field("burst", &self.burst)
             .field("requests_per_day", &self.requests_per_day)
             .field("slumps", &self.slumps)

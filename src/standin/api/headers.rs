@@ -18,6 +18,8 @@ pub enum RateLimitHeaders {
     #[default]
     #[value(name = "openai")]
     OpenAi,
+    /// The same without the two resets.
+    NoReset,
     /// The same names, resets in whole seconds, and beside every `Retry-After` a `retry-after-ms`.
     Azure,
     /// As `openai`, but requests are always those of a day where the day has a limit.
@@ -52,6 +54,8 @@ const OPENAI_REQUESTS: Names =
     Names::new("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests");
 const OPENAI_TOKENS: Names =
     Names::new("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens");
+const NO_RESET_REQUESTS: Names = Names::without_reset("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests");
+const NO_RESET_TOKENS: Names = Names::without_reset("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens");
 const ANTHROPIC_REQUESTS: Names = Names::new(
     "anthropic-ratelimit-requests-limit",
     "anthropic-ratelimit-requests-remaining",
@@ -74,15 +78,16 @@ pub(in crate::standin) fn of(
     levels: &Levels,
     wall: DateTime<Utc>,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    use RateLimitHeaders::{Anthropic, Azure, Groq, Mistral, None as Nobody, OpenAi};
+    use RateLimitHeaders::{Anthropic, Azure, Groq, Mistral, NoReset, None as Nobody, OpenAi};
     let requests = match whose {
         // Theirs are those of a minute; a day is not told.
         Azure | Mistral | Anthropic => levels.requests,
         Groq => levels.requests_per_day.or(levels.requests),
-        OpenAi | Nobody => tighter(levels.requests, levels.requests_per_day),
+        OpenAi | NoReset | Nobody => tighter(levels.requests, levels.requests_per_day),
     };
     let names = match whose {
         OpenAi | Azure | Groq => Some((OPENAI_REQUESTS, OPENAI_TOKENS)),
+        NoReset => Some((NO_RESET_REQUESTS, NO_RESET_TOKENS)),
         Mistral => Some((MISTRAL_REQUESTS, MISTRAL_TOKENS)),
         Anthropic => Some((ANTHROPIC_REQUESTS, ANTHROPIC_TOKENS)),
         Nobody => None,
@@ -164,6 +169,7 @@ mod tests {
             "x-ratelimit-reset-requests: 2m59.56s",
         ];
         assert_eq!(told(RateLimitHeaders::OpenAi, &levels), [&by_day, &openai[3..]].concat());
+        assert_eq!(told(RateLimitHeaders::NoReset, &levels), [&by_day[..2], &openai[3..5]].concat());
         assert_eq!(told(RateLimitHeaders::Groq, &levels), [&by_day, &openai[3..]].concat());
         let fresh = Levels { requests_per_day: Some(level(14_400, 14_399, 6_000)), ..levels };
         assert_eq!(told(RateLimitHeaders::OpenAi, &fresh), openai);

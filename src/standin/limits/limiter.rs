@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::bucket::{Bucket, Level, Shortage};
+use super::count::{Count, Refill};
 use crate::clock::nanos;
 
 /// What a [`Limiter`] keeps to; `None` is no limit.
@@ -14,8 +15,12 @@ pub(crate) struct Limits {
     pub requests_per_minute: Option<u64>,
     /// Tokens in a window.
     pub tokens_per_minute: Option<u64>,
-    /// The time in which an empty bucket of a minute fills.
+    /// The time in which an empty bucket of a minute fills, or the window in which it is counted.
     pub window: Duration,
+    /// How the limits of a minute are kept.
+    pub refill: Refill,
+    /// Whether a request that is refused counts as one that is admitted does, in every limit.
+    pub count_refused: bool,
     /// How much of a minute's limit may come at once: as much as refills in this time. `None`: all of it.
     pub burst: Option<Duration>,
     /// Requests in a day.
@@ -59,29 +64,29 @@ pub(crate) struct Levels {
 /// One limit: its bucket, and the smaller bucket of the slice where it is enforced in slices.
 #[derive(Clone, Debug)]
 struct Limit {
-    whole: Bucket,
+    whole: Count,
     slice: Option<Bucket>,
 }
 
 impl Limit {
     /// Sets `limit` to these numbers: a new one starts full, a changed one keeps its used share.
-    fn set(limit: &mut Option<Self>, size: Option<u64>, window: Duration, burst: Option<Duration>, now: u64) {
+    fn set(limit: &mut Option<Self>, size: Option<u64>, window: Duration, kept: (Refill, Option<Duration>), now: u64) {
+        let (refill, burst) = kept;
         let Some(size) = size else {
             *limit = None;
             return;
         };
         let old = limit.take();
         let (old_whole, old_slice) = old.map_or((None, None), |old| (Some(old.whole), old.slice));
-        let bucket = |old: Option<Bucket>, size: u64, window: Duration| {
-            let mut bucket = old.unwrap_or_else(|| Bucket::new(size, window, now));
-            bucket.set(size, window, now);
-            bucket
-        };
-        let slice = burst.and_then(|burst| slice(size, window, burst));
-        *limit = Some(Self {
-            whole: bucket(old_whole, size, window),
-            slice: slice.map(|(size, window)| bucket(old_slice, size, window)),
+        let old_whole = old_whole.filter(|old: &Count| old.is(refill));
+        let mut whole = old_whole.unwrap_or_else(|| Count::new(refill, size, window, now));
+        whole.set(size, window, now);
+        let slice = burst.and_then(|burst| slice(size, window, burst)).map(|(size, window)| {
+            let mut slice = old_slice.unwrap_or_else(|| Bucket::new(size, window, now));
+            slice.set(size, window, now);
+            slice
         });
+        *limit = Some(Self { whole, slice });
     }
 
     /// Whether `amount` can be taken at `now`. What is larger than a slice needs a full one: a slice alone refuses nothing for good.
@@ -101,8 +106,8 @@ impl Limit {
         })
     }
 
-    fn take(&mut self, amount: u64) {
-        self.whole.take(amount);
+    fn take(&mut self, amount: u64, now: u64) {
+        self.whole.take(amount, now);
         if let Some(slice) = &mut self.slice {
             slice.take(amount);
         }
@@ -128,35 +133,45 @@ pub(crate) struct Limiter {
     requests: Option<Limit>,
     tokens: Option<Limit>,
     requests_per_day: Option<Limit>,
+    count_refused: bool,
 }
 
 impl Limiter {
     /// Sets the limits at `now`: a new one starts full, one that was there keeps its used share.
     pub(crate) fn set(&mut self, limits: &Limits, now: u64) {
-        Limit::set(&mut self.requests, limits.requests_per_minute, limits.window, limits.burst, now);
-        Limit::set(&mut self.tokens, limits.tokens_per_minute, limits.window, limits.burst, now);
-        Limit::set(&mut self.requests_per_day, limits.requests_per_day, limits.day, None, now);
+        let kept = (limits.refill, limits.burst);
+        Limit::set(&mut self.requests, limits.requests_per_minute, limits.window, kept, now);
+        Limit::set(&mut self.tokens, limits.tokens_per_minute, limits.window, kept, now);
+        Limit::set(&mut self.requests_per_day, limits.requests_per_day, limits.day, (Refill::Steady, None), now);
+        self.count_refused = limits.count_refused;
     }
 
     /// Takes one request and `tokens` tokens at `now`, or says which limit refuses.
     ///
-    /// A refused request takes no tokens. It counts as a request if there was room for it, as unsuccessful requests do.
+    /// A refused request takes no tokens. It counts as a request if there was room for it, as unsuccessful requests do. Where refused requests
+    /// count, it takes all that it asks for, and its wait is until it fits after that.
     pub(crate) fn take(&mut self, tokens: u64, now: u64) -> Result<Levels, Refused> {
-        let by_requests = refusal(&mut self.requests, Dimension::Requests, 1, now);
-        let by_day = refusal(&mut self.requests_per_day, Dimension::RequestsPerDay, 1, now);
-        let by_tokens = refusal(&mut self.tokens, Dimension::Tokens, tokens, now);
-        if by_requests.is_none() && by_day.is_none() {
+        let [by_requests, by_day, by_tokens] = self.refusals(tokens, now);
+        let has_room = by_requests.is_none() && by_day.is_none();
+        if has_room || self.count_refused {
             for limit in [&mut self.requests, &mut self.requests_per_day].into_iter().flatten() {
-                limit.take(1);
+                limit.take(1, now);
             }
         }
-        // What no wait helps is said first; then the limit that frees last.
-        let refusals = by_requests.into_iter().chain(by_day).chain(by_tokens);
-        if let Some(refused) = refusals.max_by_key(|r| (r.shortage.used.is_none(), r.shortage.wait)) {
-            return Err(refused);
+        let fits_never = by_tokens.is_some_and(|by| by.shortage.used.is_none());
+        let takes_tokens = (has_room && by_tokens.is_none()) || (self.count_refused && !fits_never);
+        if let Some(limit) = self.tokens.as_mut().filter(|_| takes_tokens) {
+            limit.take(tokens, now);
         }
-        if let Some(limit) = &mut self.tokens {
-            limit.take(tokens);
+        let mut refusals = [by_requests, by_day, by_tokens];
+        if self.count_refused && refusals.iter().any(Option::is_some) {
+            refusals = self.refusals(tokens, now);
+        }
+        // What no wait helps is said first; then the limit that frees last.
+        if let Some(refused) =
+            refusals.into_iter().flatten().max_by_key(|r| (r.shortage.used.is_none(), r.shortage.wait))
+        {
+            return Err(refused);
         }
         let level = |limit: &mut Option<Limit>| limit.as_mut().map(|limit| limit.whole.level(now));
         Ok(Levels {
@@ -165,6 +180,15 @@ impl Limiter {
             requests_per_day: level(&mut self.requests_per_day),
             taken: tokens,
         })
+    }
+
+    /// What requests, a day and tokens say of one request.
+    fn refusals(&mut self, tokens: u64, now: u64) -> [Option<Refused>; 3] {
+        [
+            refusal(&mut self.requests, Dimension::Requests, 1, now),
+            refusal(&mut self.requests_per_day, Dimension::RequestsPerDay, 1, now),
+            refusal(&mut self.tokens, Dimension::Tokens, tokens, now),
+        ]
     }
 }
 
@@ -184,6 +208,8 @@ mod tests {
         requests_per_minute: None,
         tokens_per_minute: None,
         window: MINUTE,
+        refill: Refill::Steady,
+        count_refused: false,
         burst: None,
         requests_per_day: None,
         day: Duration::from_secs(86_400),
@@ -269,6 +295,49 @@ mod tests {
         let shortage = Shortage { limit: 3, used: Some(3), requested: 1, wait: Duration::from_secs(28_800) };
         assert_eq!(refused(&mut limiter, 0, 0), Refused { dimension: Dimension::RequestsPerDay, shortage });
         assert!(limiter.take(0, 28_800 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn a_minute_may_be_counted_and_its_day_is_a_bucket_still() {
+        let sliding =
+            Limits { requests_per_minute: Some(2), requests_per_day: Some(2), refill: Refill::Sliding, ..NONE };
+        let mut limiter = limiter(sliding);
+        assert!(limiter.take(0, 0).is_ok());
+        assert!(limiter.take(0, 20 * SECOND).is_ok());
+        let shortage = Shortage { limit: 2, used: Some(2), requested: 1, wait: Duration::from_secs(40) };
+        limiter.set(&Limits { requests_per_day: None, ..sliding }, 20 * SECOND);
+        assert_eq!(refused(&mut limiter, 0, 20 * SECOND), Refused { dimension: Dimension::Requests, shortage });
+        limiter.set(&Limits { requests_per_day: None, refill: Refill::Fixed, ..sliding }, 20 * SECOND);
+        assert!(limiter.take(0, 59 * SECOND).is_ok(), "kept in another way, it begins anew");
+        assert!(limiter.take(0, 59 * SECOND).is_ok());
+        assert_eq!(refused(&mut limiter, 0, 59 * SECOND).shortage.wait, Duration::from_secs(1));
+        assert!(limiter.take(0, 60 * SECOND).is_ok());
+    }
+
+    #[test]
+    fn refused_requests_may_count_too() {
+        for refill in [Refill::Steady, Refill::Sliding] {
+            let limits = Limits { requests_per_minute: Some(2), refill, count_refused: true, ..NONE };
+            let mut limiter = limiter(limits);
+            assert!(limiter.take(0, 0).is_ok());
+            assert!(limiter.take(0, 0).is_ok());
+            // Each that is refused adds its own minute's half, or stands in the window.
+            let waits: Vec<_> = (0..3).map(|_| refused(&mut limiter, 0, 0).shortage.wait.as_secs()).collect();
+            let expected = if refill == Refill::Steady { [60, 90, 120] } else { [60, 60, 60] };
+            assert_eq!(waits, expected, "{refill:?}");
+            let wait = waits[2] * SECOND;
+            assert!(limiter.clone().take(0, wait - 1).is_err(), "{refill:?}");
+            assert!(limiter.take(0, wait).is_ok(), "{refill:?}");
+        }
+        // One that can never fit takes no tokens, and counts as a request.
+        let tokens = Limits { requests_per_minute: Some(9), tokens_per_minute: Some(100), count_refused: true, ..NONE };
+        let mut limiter = limiter(tokens);
+        assert_eq!(refused(&mut limiter, 101, 0).shortage.used, None);
+        let levels = limiter.take(40, 0).expect("there is room");
+        assert_eq!(levels.tokens.map(|level| level.remaining), Some(60));
+        assert_eq!(levels.requests.map(|level| level.remaining), Some(7));
+        assert_eq!(refused(&mut limiter, 70, 0).shortage.used, Some(110));
+        assert_eq!(refused(&mut limiter, 10, 0).shortage.used, Some(120));
     }
 
     proptest! {

@@ -29,12 +29,6 @@ impl Tally {
         Self { limit, window: nanos(window).max(1), slides, counted: VecDeque::new(), used: 0 }
     }
 
-    /// The most that is counted in a window.
-    #[must_use]
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Whether the window slides.
     #[must_use]
     pub(crate) fn slides(&self) -> bool {
@@ -86,7 +80,10 @@ impl Tally {
     }
 
     fn forget(&mut self, now: u64) {
-        while let Some((_, amount)) = self.counted.pop_front_if(|(end, _)| *end <= now) {
+        while let Some(&(end, amount)) = self.counted.front()
+            && end <= now
+        {
+            self.counted.pop_front();
             self.used = self.used.saturating_sub(amount);
         }
     }
