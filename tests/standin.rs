@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use promptmill::model::Usage;
 use promptmill::standin::{
-    Fault, FaultAt, FaultKind, On429, Options, RateLimitHeaders, Refill, Server, Span, answer, answer_of_length, digest,
+    Fault, FaultAt, FaultKind, On429, Options, RateLimitHeaders, Refill, Server, Slump, Span, answer, answer_of_length,
+    digest,
 };
 use serde_json::{Value, json};
 
@@ -364,6 +365,16 @@ async fn windows_are_counted_and_told_with_a_reset_or_without() {
     let told = ["limit", "remaining", "reset"].map(|what| answer.header(&format!("x-ratelimit-{what}-requests")));
     assert_eq!(told, [Some("2"), Some("1"), None]);
     assert_eq!([chat(&server, "e").await.status, chat(&server, "f").await.status], [200, 429]);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_raised_for_a_time_is_told_as_it_is_then() {
+    let slumps = vec![Slump { span: Span { from: Duration::ZERO, lasts: LONG }, share: 2.0 }];
+    let server = start(Options { requests_per_minute: Some(1), window: LONG, slumps, ..Options::default() });
+    let answer = chat(&server, "a").await;
+    let told = ["limit", "remaining"].map(|what| answer.header(&format!("x-ratelimit-{what}-requests")));
+    assert_eq!(told, [Some("2"), Some("1")]);
+    assert_eq!([chat(&server, "b").await.status, chat(&server, "c").await.status], [200, 429]);
 }
 
 #[tokio::test]

@@ -59,10 +59,14 @@ pub struct StandinArgs {
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = some_time)]
     pub day: Duration,
 
-    /// Lower the limits of a minute to a share for a time, as in 10s:5s:0.5: from 10 s after the first request, for 5 s, to half; may be given
-    /// several times
+    /// Bring the limits of a minute to a share for a time, as in 10s:5s:0.5: from 10 s after the first request, for 5 s, to half; 2 doubles them; may
+    /// be given several times
     #[arg(long = "slump", value_name = "FROM:TIME:SHARE")]
     pub slumps: Vec<Slump>,
+
+    /// Let another client of the same key take a share of the limits of a minute for a time, as in 10s:5s:0.5; may be given several times
+    #[arg(long = "neighbour", value_name = "FROM:TIME:SHARE")]
+    pub neighbours: Vec<Slump>,
 
     /// Be gone for a time, as in 10s:60s: from 10 s after the first request every request gets a 503 for half a minute, then connections are cut
     /// and refused for half a minute; may be given several times
@@ -189,6 +193,7 @@ impl StandinArgs {
             requests_per_day: self.requests_per_day,
             day: self.day,
             slumps: self.slumps.clone(),
+            neighbours: self.neighbours.clone(),
             outages: self.outages.clone(),
             quota_outages: self.quota_outages.clone(),
             parallel: self.parallel,
@@ -284,6 +289,8 @@ mod tests {
             "10s:5s:0.5",
             "--slump",
             "20s:5s:0.1",
+            "--neighbour",
+            "20s:5s:0.5",
             "--outage",
             "30s:1m",
             "--quota-outage",
@@ -328,6 +335,7 @@ mod tests {
         assert_eq!((options.refill, options.count_refused), (Refill::Sliding, true));
         assert_eq!(options.requests_per_day, Some(200));
         assert_eq!(options.slumps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10s:5s:0.5", "20s:5s:0.1"]);
+        assert_eq!(options.neighbours.iter().map(ToString::to_string).collect::<Vec<_>>(), ["20s:5s:0.5"]);
         let span = |from, lasts| vec![Span { from: Duration::from_secs(from), lasts: Duration::from_secs(lasts) }];
         assert_eq!((options.outages, options.quota_outages), (span(30, 60), span(120, 60)));
         assert_eq!(
@@ -364,7 +372,8 @@ mod tests {
             (["--window", "soon"], "expected number"),
             (["--burst", "0s"], "longer than nothing"),
             (["--slump", "10s:5s"], "FROM:TIME:SHARE"),
-            (["--slump", "10s:5s:2"], "is not a share"),
+            (["--slump", "10s:5s:0"], "is not a share"),
+            (["--neighbour", "10s:5s"], "FROM:TIME:SHARE"),
             (["--outage", "10s"], "FROM:TIME"),
             (["--quota-outage", "10s:0s"], "longer than nothing"),
             (["--rate-limit-headers", "google"], "openai, no-reset, azure, groq, mistral, anthropic, none"),

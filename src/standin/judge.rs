@@ -44,6 +44,9 @@ pub(super) struct Verdict {
     pub(super) works: bool,
 }
 
+/// The parts of a window in which neighbours take their share.
+const STEPS: u32 = 60;
+
 /// Limits, room and account as the requests so far have left them.
 pub(super) struct Judge {
     limiter: Limiter,
@@ -72,11 +75,23 @@ impl Judge {
         self.crowd.leave();
     }
 
-    /// Applies each change of the limits at its own moment, so that what refills between two of them refills at the rate of then.
+    /// Applies each change of the limits at its own moment, so that what refills between two of them refills at the rate of then, and what
+    /// neighbours take meanwhile.
     fn follow(&mut self, options: &Options, now: Duration, since_first: Duration) {
         let first = now.saturating_sub(since_first);
-        for change in schedule::changes(&options.slumps, self.followed, since_first) {
-            self.limiter.set(&options.limits(change), nanos(first.saturating_add(change)));
+        let changes =
+            schedule::changes(&options.slumps, self.followed, since_first).into_iter().map(|change| (change, None));
+        // What was taken two windows ago is back in any case.
+        let recent = self.followed.max(since_first.saturating_sub(2 * options.window));
+        let steps = schedule::steps(&options.neighbours, options.window / STEPS, recent, since_first);
+        let mut events: Vec<_> = changes.chain(steps.into_iter().map(|(at, step)| (at, Some(step)))).collect();
+        events.sort_unstable();
+        for (moment, step) in events {
+            let now = nanos(first.saturating_add(moment));
+            match step {
+                None => self.limiter.set(&options.limits(moment), now),
+                Some(step) => self.limiter.lose(schedule::taken(&options.neighbours, moment), (step, STEPS), now),
+            }
         }
         self.followed = self.followed.max(since_first);
     }
@@ -155,6 +170,8 @@ mod tests {
     use super::*;
     use crate::standin::faults::Fault;
     use crate::standin::faults::{Slump, Span};
+
+    use crate::standin::limits::Refill;
 
     fn ask() -> Ask {
         Ask::chat(br#"{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}"#).expect("a request")
@@ -321,6 +338,37 @@ mod tests {
         }
         let level = trial.at(at(18)).expect("three").requests.expect("a limit");
         assert_eq!((level.limit, level.remaining), (10, 2));
+    }
+
+    #[test]
+    fn a_limit_may_be_raised_and_counted_windows_keep_their_count() {
+        let slumps = vec![Slump { span: span(60, 60), share: 2.0 }];
+        let options = Options { requests_per_minute: Some(10), slumps, refill: Refill::Fixed, ..Options::default() };
+        let mut trial = Trial::new(options);
+        let mut admitted = |at| (0..30).filter(|_| trial.at(Duration::from_secs(at)).is_ok()).count();
+        assert_eq!([0, 60, 119, 120].map(&mut admitted), [10, 20, 0, 10]);
+    }
+
+    #[test]
+    fn a_neighbour_takes_a_share_for_a_while_and_the_limit_is_told_as_it_was() {
+        let neighbours = vec![Slump { span: span(10, 60), share: 0.5 }];
+        let options = Options { requests_per_minute: Some(120), neighbours, ..Options::default() };
+        let mut trial = Trial::new(options.clone());
+        for _ in 0..120 {
+            assert!(trial.at(Duration::ZERO).is_ok());
+        }
+        // Two come back in a second; from 10 s on one of them is the neighbour's.
+        let mut remaining = |at| {
+            let level = trial.at(Duration::from_secs(at)).expect("there is room").requests.expect("a limit");
+            assert_eq!(level.limit, 120);
+            level.remaining
+        };
+        assert_eq!([9, 19, 29, 69, 79].map(&mut remaining), [17, 26, 35, 74, 93]);
+        // However long nobody asked: what he took long ago is back.
+        let mut late = Trial::new(options);
+        assert!(late.at(Duration::ZERO).is_ok());
+        let level = late.at(Duration::from_secs(86_400)).expect("there is room").requests.expect("a limit");
+        assert_eq!(level.remaining, 119);
     }
 
     #[test]

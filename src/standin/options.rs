@@ -30,8 +30,12 @@ pub struct Options {
     pub requests_per_day: Option<u64>,
     /// What "a day" means: the time in which the empty bucket of a day fills.
     pub day: Duration,
-    /// Spans in which the limits of a minute are lower; of those that overlap, the lowest holds. What is used stays the same share of a limit.
+    /// Spans in which the limits of a minute are lower, or higher; of those that overlap, the lowest holds. What is used stays the same share of a
+    /// bucket, and the same count in a window.
     pub slumps: Vec<Slump>,
+    /// Spans in which another client of the same key takes a share of the limits of a minute, a 60th of it in each 60th of the window, whatever is
+    /// left. The limits do not change, only what remains of them.
+    pub neighbours: Vec<Slump>,
     /// Spans in which the server is gone: in the first half every request gets a 503, in the second half connections are cut and refused.
     /// What was decided before the cut stands in the log as decided, though its response may not have arrived.
     pub outages: Vec<Span>,
@@ -94,9 +98,6 @@ impl Options {
 
 /// `share` of `limit`, rounded down, at least 1 of any.
 fn part(limit: u64, share: f64) -> u64 {
-    if share >= 1.0 {
-        return limit;
-    }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -119,6 +120,7 @@ impl Default for Options {
             requests_per_day: None,
             day: Duration::from_secs(86_400),
             slumps: Vec::new(),
+            neighbours: Vec::new(),
             outages: Vec::new(),
             quota_outages: Vec::new(),
             parallel: None,
@@ -154,6 +156,7 @@ impl fmt::Debug for Options {
             .field("burst", &self.burst)
             .field("requests_per_day", &self.requests_per_day)
             .field("slumps", &self.slumps)
+            .field("neighbours", &self.neighbours)
             .field("outages", &self.outages)
             .field("quota_outages", &self.quota_outages)
             .field("parallel", &self.parallel)

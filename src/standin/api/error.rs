@@ -12,7 +12,7 @@ use crate::model::Api;
 use crate::standin::limits::go_duration::go_duration;
 use crate::standin::limits::limiter::{Dimension, Refused};
 
-/// What a 429 for a limit says of its wait. A request that is over the whole limit is told so in any case.
+/// What a 429 for a limit says of its wait. A request that is over the whole limit is told so where there is a text; no wait helps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum On429 {
     /// The numbers and the wait, in the message alone.
@@ -205,6 +205,9 @@ impl ApiError {
         let of = format!("for {model} in organization org-standin on {per}");
         let more = "Visit https://platform.openai.com/account/rate-limits to learn more.";
         let Some(used) = short.used else {
+            if !on_429.has_text() {
+                return Self::bare(on_429).code("rate_limit_exceeded");
+            }
             let message = format!(
                 "Request too large {of}: Limit {limit}, Requested {requested}. \
                  The input or output tokens must be reduced in order to run successfully. {more}"
@@ -400,10 +403,12 @@ mod tests {
         let error = ApiError::rate_limited("gpt-4", &a_day, On429::Text);
         assert!(error.message.contains(" on requests per day (RPD): Limit 10000, Used"), "{}", error.message);
         let never = Refused { shortage: Shortage { used: None, wait: Duration::ZERO, ..shortage }, ..refused };
-        let error = ApiError::rate_limited("gpt-4", &never, On429::Nothing);
+        let error = ApiError::rate_limited("gpt-4", &never, On429::Both);
         assert!(error.message.starts_with("Request too large for gpt-4 in"), "{}", error.message);
         assert!(error.message.contains("Limit 10000, Requested 333. The input"), "{}", error.message);
         assert_eq!((error.retry_after, error.wait), (None, None));
+        let bare = ApiError::rate_limited("gpt-4", &never, On429::RetryAfter);
+        assert_eq!((&*bare.message, bare.retry_after, bare.wait), ("Rate limit exceeded", None, None));
     }
 
     #[test]

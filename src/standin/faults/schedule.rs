@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::clock::nanos;
+
 /// A span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -35,17 +37,26 @@ impl Span {
     }
 }
 
-/// A span in which the limits of a minute are lower.
+/// A span in which the limits of a minute are others, or in which a neighbour takes a part of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slump {
     pub span: Span,
-    /// What is left of the limits, above 0 and at most 1.
+    /// Of the limits, above 0: 0.5 is half of them, 2 is twice as much.
     pub share: f64,
 }
 
 /// The share of the limits that holds at `at`: the smallest of the slumps that contain it, else 1.
 pub(in crate::standin) fn share(slumps: &[Slump], at: Duration) -> f64 {
-    slumps.iter().filter(|slump| slump.span.contains(at)).map(|slump| slump.share).fold(1.0, f64::min)
+    shares(slumps, at).reduce(f64::min).unwrap_or(1.0)
+}
+
+/// The share of the limits that all neighbours together take at `at`.
+pub(in crate::standin) fn taken(neighbours: &[Slump], at: Duration) -> f64 {
+    shares(neighbours, at).sum()
+}
+
+fn shares(spans: &[Slump], at: Duration) -> impl Iterator<Item = f64> {
+    spans.iter().filter(move |slump| slump.span.contains(at)).map(|slump| slump.share)
 }
 
 /// The moments after `after` and up to `until` at which a slump begins or ends, in order.
@@ -54,6 +65,19 @@ pub(in crate::standin) fn changes(slumps: &[Slump], after: Duration, until: Dura
     let mut edges: Vec<_> = edges.filter(|&edge| after < edge && edge <= until).collect();
     edges.sort_unstable();
     edges
+}
+
+/// The moments after `after` and up to `until`, `step` apart since the first request, at which neighbours take something; with their numbers.
+pub(in crate::standin) fn steps(
+    neighbours: &[Slump],
+    step: Duration,
+    after: Duration,
+    until: Duration,
+) -> Vec<(Duration, u64)> {
+    let step = nanos(step).max(1);
+    let numbers = nanos(after) / step + 1..=nanos(until) / step;
+    let moments = numbers.map(|number| (Duration::from_nanos(number * step), number));
+    if neighbours.is_empty() { Vec::new() } else { moments.collect() }
 }
 
 /// Whether connections are taken.
@@ -96,8 +120,8 @@ pub enum ScheduleError {
     /// The span is empty.
     #[error("a span is longer than nothing; write for example 10s:5s")]
     Empty,
-    /// The share is no number above 0 and up to 1.
-    #[error("{0:?} is not a share; write a number above 0 and up to 1, which is all")]
+    /// The share is no number above 0 and up to 1,000.
+    #[error("{0:?} is not a share; write a number above 0, where 1 is all, and at most 1000")]
     Share(String),
 }
 
@@ -123,7 +147,7 @@ impl FromStr for Slump {
         let (span, share) = text.rsplit_once(':').filter(|(span, _)| span.contains(':')).ok_or_else(form)?;
         let share = share.trim();
         let number: f64 = share.parse().map_err(|_| ScheduleError::Share(share.to_owned()))?;
-        if number > 0.0 && number <= 1.0 {
+        if number > 0.0 && number <= 1_000.0 {
             Ok(Self { span: span.parse()?, share: number })
         } else {
             Err(ScheduleError::Share(share.to_owned()))
@@ -179,7 +203,7 @@ mod tests {
         for (text, part) in [
             ("10s:0.5", "is not FROM:TIME:SHARE; write for example 10s:5s:0.5"),
             ("10s:5s:0", "\"0\" is not a share"),
-            ("10s:5s:1.5", "up to 1"),
+            ("10s:5s:1001", "at most 1000"),
             ("10s:5s:NaN", "is not a share"),
             ("10s:5s:half", "is not a share"),
             ("10s:0s:0.5", "longer than nothing"),
@@ -200,6 +224,26 @@ mod tests {
         assert_eq!(whole, [10, 15, 17, 20].map(seconds));
         assert_eq!(changes(&slumps, seconds(10), seconds(17)), [15, 17].map(seconds));
         assert_eq!(changes(&slumps, seconds(17), seconds(17)), []);
+    }
+
+    #[test]
+    fn a_share_above_one_raises_and_neighbours_add_up() {
+        let raised = [Slump { span: span(10, 10), share: 2.0 }, Slump { span: span(15, 2), share: 3.0 }];
+        for (at, holds, all) in [(9, 1.0, 0.0), (10, 2.0, 2.0), (15, 2.0, 5.0), (20, 1.0, 0.0)] {
+            assert!((share(&raised, seconds(at)) - holds).abs() < f64::EPSILON, "at {at} s");
+            assert!((taken(&raised, seconds(at)) - all).abs() < f64::EPSILON, "at {at} s");
+        }
+    }
+
+    #[test]
+    fn steps_are_counted_from_the_first_request() {
+        let neighbours = [Slump { span: span(10, 10), share: 0.5 }];
+        let of =
+            |after, until| steps(&neighbours, seconds(2), Duration::from_millis(after), Duration::from_millis(until));
+        assert_eq!(of(0, 4_000), [(seconds(2), 1), (seconds(4), 2)]);
+        assert_eq!(of(4_000, 5_999), []);
+        assert_eq!(of(5_999, 6_000), [(seconds(6), 3)]);
+        assert_eq!(steps(&[], seconds(2), seconds(0), seconds(60)), []);
     }
 
     #[test]

@@ -44,6 +44,14 @@ impl Count {
         }
     }
 
+    /// The most there is.
+    pub(super) fn limit(&self) -> u64 {
+        match self {
+            Self::Bucket(bucket) => bucket.limit(),
+            Self::Tally(tally) => tally.limit(),
+        }
+    }
+
     /// Whether `amount` can be taken at `now`.
     pub(super) fn fits(&mut self, amount: u64, now: u64) -> Result<(), Shortage> {
         match self {

@@ -106,6 +106,24 @@ impl Limit {
         })
     }
 
+    /// Loses to somebody else what falls to step `step` of `steps` in a window, where `share` of the limit is lost evenly. It may be in debt then.
+    fn lose(&mut self, share: f64, (step, steps): (u64, u32), now: u64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a limit of our own choice"
+        )]
+        let lost = |step: u64| (self.whole.limit() as f64 * share * step as f64 / f64::from(steps)) as u64;
+        let amount = lost(step).saturating_sub(lost(step.saturating_sub(1)));
+        // What has refilled before is there first.
+        self.whole.level(now);
+        if let Some(slice) = &mut self.slice {
+            slice.level(now);
+        }
+        self.take(amount, now);
+    }
+
     fn take(&mut self, amount: u64, now: u64) {
         self.whole.take(amount, now);
         if let Some(slice) = &mut self.slice {
@@ -180,6 +198,13 @@ impl Limiter {
             requests_per_day: level(&mut self.requests_per_day),
             taken: tokens,
         })
+    }
+
+    /// Somebody else takes, in step `step` of `steps` in a window, what falls to it of `share` of the limits of a minute.
+    pub(crate) fn lose(&mut self, share: f64, step: (u64, u32), now: u64) {
+        for limit in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
+            limit.lose(share, step, now);
+        }
     }
 
     /// What requests, a day and tokens say of one request.
@@ -338,6 +363,27 @@ mod tests {
         assert_eq!(levels.requests.map(|level| level.remaining), Some(7));
         assert_eq!(refused(&mut limiter, 70, 0).shortage.used, Some(110));
         assert_eq!(refused(&mut limiter, 10, 0).shortage.used, Some(120));
+    }
+
+    #[test]
+    fn what_somebody_else_takes_is_missing_evenly() {
+        for refill in [Refill::Steady, Refill::Fixed, Refill::Sliding] {
+            let limits = Limits { requests_per_minute: Some(100), tokens_per_minute: Some(1_000), refill, ..NONE };
+            let mut limiter = limiter(limits);
+            let end = 59 * SECOND;
+            for step in 1..=59 {
+                limiter.lose(0.5, (step, 60), step * SECOND);
+            }
+            // 49 of the 50 that make half of a minute; a bucket refills meanwhile, and stays as full as a second leaves it.
+            let levels = limiter.take(0, end).expect("there is room");
+            let left = [levels.requests, levels.tokens].map(|level| level.expect("a limit").remaining);
+            let expected = if refill == Refill::Steady { [98, 992] } else { [50, 509] };
+            assert_eq!(left, expected, "{refill:?}");
+        }
+        let mut limiter = limiter(Limits { requests_per_minute: Some(1), ..NONE });
+        limiter.lose(3.0, (60, 60), 0);
+        limiter.lose(3.0, (61, 60), 0);
+        assert!(limiter.take(0, 0).is_err());
     }
 
     proptest! {

@@ -29,6 +29,12 @@ impl Tally {
         Self { limit, window: nanos(window).max(1), slides, counted: VecDeque::new(), used: 0 }
     }
 
+    /// The most that is counted in a window.
+    #[must_use]
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Whether the window slides.
     #[must_use]
     pub(crate) fn slides(&self) -> bool {
