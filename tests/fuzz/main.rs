@@ -49,6 +49,8 @@ fn limit_headers() {
         "x-ratelimit-limit-tokens: 10000\nx-ratelimit-remaining-tokens: 0\nx-ratelimit-reset-tokens: 6m0s",
         "x-ratelimit-limit-tokens_usage_based: 5\nx-ratelimit-limit-tokens: 6\nllm_provider-x-ratelimit-limit-tokens: 7",
         "x-ratelimit-limit-req-minute: 60\nx-ratelimit-limit-requests-day: 60\nx-ratelimit-limit-requests: 60",
+        "ratelimit-policy: \"hour\";q=1000;w=3600, \"day\";q=5000;w=86400\nratelimit: \"day\";r=0;t=36000\nratelimit-limit: 5000",
+        "x-ratelimit-limit: 10, 10;w=1;name=\"per-ip\", 1000;w=3600, 10;w=60\nx-ratelimit-limit-second: 10",
         "rate_limit_type: max_parallel_requests\nx-ratelimit-remaining-requests: 0",
     ] {
         checks::limit_headers(text);
@@ -90,5 +92,23 @@ proptest! {
         checks::limit_headers(&text);
         checks::usage_md(&text);
         checks::dotenv(&text);
+    }
+
+    #[test]
+    fn any_headers_of_limits(
+        lines in prop::collection::vec(
+            "(x-ratelimit-(limit|remaining|reset)(-(tokens|requests))?(-(second|minute|hour|day))?|ratelimit-(limit|remaining|reset)): ([0-9]{1,3}(, [0-9]{1,2};w=[0-9]{1,4}){0,2}|[0-9]{1,2}(ms|s|m))|\
+             ratelimit(-policy)?: (\"?[ab]?\"?;(q|r)=[0-9]{1,2}(;[wt]=[0-9]{1,3})?,? ?){1,3}",
+            0..12,
+        ),
+    ) {
+        checks::limit_headers(&lines.join("\n"));
+    }
+
+    #[test]
+    fn any_refusal(
+        text in "(Limit: |limit|max|Used |Requested |on tokens per (min|day|hour|week): |concurrent|requests|TPM|RPD|current: |try again in |of |per |[0-9]{1,4}|, |\\. | |s){0,16}",
+    ) {
+        checks::refusal(&text);
     }
 }

@@ -15,6 +15,7 @@ use crate::admit::hint::{ServerHint, Span, Unit};
 use crowd::Crowd;
 
 mod crowd;
+mod fields;
 mod headers;
 mod message;
 #[cfg(test)]
@@ -36,7 +37,7 @@ pub fn of_reply(reply: &Reply, minute: Duration, wall: DateTime<Utc>) -> Vec<Ser
 /// other nonsense are ignored, with all that is told of them; so are limits on anything but requests and tokens.
 #[must_use]
 pub fn read(headers: &HeaderMap, status: u16, words: &str, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
-    let mut hints = headers::read(headers, wall);
+    let mut hints = headers::read(headers, minute, wall);
     if let Some(crowd) = crowd(headers, status, words) {
         hints.push(ServerHint { size: crowd.most, ..message::refusal(Unit::InFlight, None) });
     } else if names_a_limit(status)
@@ -123,9 +124,13 @@ fn window(time: Span, size: u64, used: u64) -> Option<Span> {
     (least <= wait::ABSURD).then_some(Span { least, most })
 }
 
-/// What a limit named `tokens`, `requests`, `req` or `GROUP-tokens` counts, and its group; `None` for anything else (`input-images`).
+/// What a limit named `tokens`, `requests`, `req` or `GROUP-tokens` counts, and its group; `None` for anything else (`input-images`), also for
+/// `concurrent-requests`, which come in no window.
 fn unit(name: &str) -> Option<(Unit, Option<&str>)> {
     let (group, name) = name.rsplit_once('-').map_or((None, name), |(group, name)| (Some(group), name));
+    if matches!(group, Some("concurrent" | "parallel" | "active")) {
+        return None;
+    }
     let unit = match name {
         "tokens" => Unit::Tokens,
         "requests" | "req" => Unit::Requests,

@@ -79,6 +79,7 @@ const USAGE_BASED: [&str; 3] = [
     "x-ratelimit-reset-tokens_usage_based",
 ];
 const TOGETHER: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+const DRAFT: [&str; 3] = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
 const TOGETHER_TOKENS: [&str; 3] = ["x-tokenlimit-limit", "x-tokenlimit-remaining", "x-tokenlimit-reset"];
 const CEREBRAS_DAY: [&str; 3] =
     ["x-ratelimit-limit-requests-day", "x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day"];
@@ -102,6 +103,7 @@ const FORWARDED: [&str; 3] = [
 type Row = ([&'static str; 3], [&'static str; 3], &'static str, &'static str, Option<u64>);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_form_of_one_bucket() {
     let table: &[Row] = &[
         // OpenAI: the same name is a minute's limit or a day's.
@@ -131,7 +133,7 @@ fn every_form_of_one_bucket() {
         // Cerebras: the name tells the window where arithmetic cannot.
         (CEREBRAS_DAY, ["14400", "14400", "33011.382867097855"], "requests 14400/14400", "day", Some(33_011_382)),
         (CEREBRAS_DAY, ["14400", "", ""], "requests ?/14400", "day", None),
-        (CEREBRAS_DAY, ["100", "50", "1.5"], "requests 50/100", "other", Some(1_500)),
+        (CEREBRAS_DAY, ["100", "50", "1.5"], "requests 50/100", "day", Some(1_500)),
         // Anthropic: moments.
         (ANTHROPIC, ["50", "20", "2026-11-22T12:00:36Z"], "requests 20/50", "minute", Some(36_000)),
         (
@@ -163,6 +165,45 @@ fn every_form_of_one_bucket() {
         ),
         (["x-litellm-key-rpm-limit", "", ""], ["100", "", ""], "requests/api_key ?/100", "minute", None),
         (["x-litellm-key-tpm-limit", "", ""], ["100000", "", ""], "tokens/api_key ?/100000", "minute", None),
+        // Windows of an hour and of a second, as arithmetic tells them.
+        (REQUESTS, ["3600", "3599", "1s"], "requests 3599/3600", "hour", Some(1_000)),
+        (REQUESTS, ["20", "15", "250ms"], "requests 15/20", "second", Some(250)),
+        // Kong, by name; Envoy's list; express-rate-limit, whose reset ends a fixed window; the first drafts of the IETF.
+        (
+            ["x-ratelimit-limit-minute", "x-ratelimit-remaining-minute", ""],
+            ["100", "99", ""],
+            "requests 99/100",
+            "minute",
+            None,
+        ),
+        (
+            ["x-ratelimit-limit-second", "x-ratelimit-remaining-second", ""],
+            ["5", "0", ""],
+            "requests 0/5",
+            "second",
+            None,
+        ),
+        (
+            ["x-ratelimit-limit-hour", "x-ratelimit-remaining-hour", ""],
+            ["100", "7", ""],
+            "requests 7/100",
+            "hour",
+            None,
+        ),
+        (TOGETHER, ["100, 100;w=60", "99", "58"], "requests 99/100", "minute", Some(58_000)),
+        (TOGETHER, ["100;w=3600", "99", ""], "requests 99/100", "hour", None),
+        (TOGETHER, ["100", "99", "58"], "requests 99/100", "?", Some(58_000)),
+        (TOGETHER, ["100", "99", "1795348858"], "requests 99/100", "?", Some(58_000)),
+        (TOGETHER, ["20", "7", ""], "requests 7/20", "?", None),
+        (DRAFT, ["100", "50", "30"], "requests 50/100", "?", Some(30_000)),
+        (DRAFT, ["100;w=21600", "76;w=21600", ""], "requests 76/100", "other", None),
+        (
+            ["x-rate-limit-limit-tokens", "", "x-rate-limit-reset-tokens"],
+            ["1000", "", "55"],
+            "tokens ?/1000",
+            "?",
+            Some(55_000),
+        ),
         // A full bucket, or a reset that tells nothing.
         (TOKENS, ["10000", "10000", "0s"], "tokens 10000/10000", "?", None),
         (TOKENS, ["10000", "10000", "1s"], "tokens 10000/10000", "?", Some(1_000)),
@@ -195,9 +236,14 @@ fn what_is_no_limit_gives_no_hint() {
         ("x-ratelimit-limit-tokens", "1e6"),
         ("x-ratelimit-limit-tokens", "30,00"),
         ("x-ratelimit-limit-tokens", "1234,567"),
-        ("x-ratelimit-limit-tokens", "100, 100;w=60"),
+        ("x-ratelimit-limit-tokens", "many, 100;w=60"),
+        ("x-ratelimit-limit-tokens", "0, 0;w=60"),
+        ("x-ratelimit-limit-tokens", "-1;w=60"),
+        ("x-ratelimit-limit-tokens", "1e999"),
         ("x-ratelimit-limit-tokens", "99999999999999999999999"),
         ("x-ratelimit-limit-input-images", "100"),
+        ("x-ratelimit-limit-concurrent-requests", "4"),
+        ("x-ratelimit-api_key-limit-max_parallel_requests", "4"),
         ("x-ratelimit-limit-tokens-month", "100"),
         ("x-ratelimit-limit-", "100"),
         ("x-ratelimit-", "100"),
@@ -208,7 +254,17 @@ fn what_is_no_limit_gives_no_hint() {
         ("x-litellm-key-spend", "1"),
         ("anthropic-ratelimit-tokens", "1"),
         ("llm_provider-x-request-id", "1"),
-        ("ratelimit-limit", "100"),
+        ("ratelimit-limit", "0"),
+        ("ratelimit-used", "100"),
+        ("ratelimit", "100"),
+        ("ratelimit", "\"default\";t=30"),
+        ("ratelimit", "\"default\";r=-1;t=30"),
+        ("ratelimit", "limit=0, remaining=0, reset=0"),
+        ("ratelimit-policy", "\"default\";q=0;w=60"),
+        ("ratelimit-policy", "\"default\";w=60"),
+        ("ratelimit-policy", "\"peruser\";q=65535;qu=\"content-bytes\";w=10;pk=:sdfjLJUOUH==:"),
+        ("ratelimit-policy", "\"parallel\";q=4;qu=\"concurrent-requests\""),
+        ("ratelimit-policy", ";;,,\";q=1"),
         ("retry-after", "5"),
     ];
     for (name, value) in table {
@@ -229,7 +285,7 @@ fn the_bounds_are_those_of_the_printing() {
     assert_eq!(window(TOKENS, ["10000", "9000", "120ms"]), millis(1_200, 1_210));
     assert_eq!(window(TOKENS, ["10000", "9000", "6s"]), millis(60_000, 70_000));
     assert_eq!(window(TOKENS, ["10000", "9000", "6"]), millis(50_000, 70_000));
-    assert_eq!(window(TOKENS, ["10000", "9000", "6.25"]), millis(62_400, 62_600));
+    assert_eq!(window(TOKENS, ["10000", "9000", "6.00"]), millis(59_900, 60_100));
     assert_eq!(window(ANTHROPIC, ["10000", "9000", "2026-11-22T12:00:06.5Z"]), millis(55_000, 75_000));
     // Not whole nanoseconds: down and up.
     let third = window(TOKENS, ["10", "7", "1ms"]);
@@ -285,6 +341,93 @@ fn all_of_a_response() {
         ("anthropic-ratelimit-input-tokens-limit", "40000"),
     ];
     assert_eq!(shorts(&anthropic), ["tokens ?/48000", "tokens/output ?/8000", "tokens/input ?/40000"]);
+}
+
+#[test]
+fn policies_name_their_windows() {
+    let told = |fields: &[(&str, &str)]| {
+        let hints = of_headers(fields);
+        let text = |hint: &ServerHint| {
+            let seconds = hint.window.map_or("?".to_owned(), |window| window.least.as_secs().to_string());
+            format!("{} {seconds} {}", short(hint), hint.full_in.map_or(0, |time| time.as_secs()))
+        };
+        hints.iter().map(text).collect::<Vec<_>>()
+    };
+    // The drafts' own examples, of 8 and later, where a policy has a name;
+    assert_eq!(
+        told(&[("ratelimit-policy", r#""default";q=100;w=10"#), ("ratelimit", r#""default";r=50;t=5"#)]),
+        ["requests 50/100 10 5"]
+    );
+    assert_eq!(told(&[("ratelimit", r#""default";r=50;t=30"#)]), ["requests 50/? ? 30"]);
+    assert_eq!(
+        told(&[
+            ("ratelimit-policy", r#""hour";q=1000;w=3600, "day";q=5000;w=86400"#),
+            ("ratelimit", r#""day";r=100;t=36000"#)
+        ]),
+        ["requests/hour ?/1000 3600 0", "requests/day 100/5000 86400 36000"]
+    );
+    assert_eq!(
+        told(&[
+            ("ratelimit-policy", r#""fixed";q=5000;w=3600;burst=0"#),
+            ("ratelimit-policy", r#""a,b;c";q=100;w=60"#),
+            ("ratelimit", r#""a,b;c";r=50;t=44"#)
+        ]),
+        ["requests/fixed ?/5000 3600 0", "requests/a,b;c 50/100 60 44"]
+    );
+    assert_eq!(
+        told(&[("ratelimit-policy", r#""llm";q=40000;qu="tokens";w=60"#), ("ratelimit", r#""llm";r=12;t=7"#)]),
+        ["tokens 12/40000 60 7"]
+    );
+    // express-rate-limit, of 8 with its older headers, of 7 and of 6;
+    assert_eq!(
+        told(&[
+            ("ratelimit", r#""100-in-15min"; r=99; t=900"#),
+            ("ratelimit-policy", r#""100-in-15min"; q=100; w=900; pk=:MTJjYTE3Yjk5YWYy:"#),
+            ("x-ratelimit-limit", "100"),
+            ("x-ratelimit-remaining", "99"),
+            ("x-ratelimit-reset", "1795349700"),
+        ]),
+        ["requests 99/100 900 900"]
+    );
+    assert_eq!(
+        told(&[("ratelimit-policy", "100;w=60"), ("ratelimit", "limit=100, remaining=50, reset=30")]),
+        ["requests 50/100 60 30"]
+    );
+    let sixth = bucket(DRAFT, ["100", "50", "30"]);
+    assert_eq!(told(&[sixth.clone(), vec![("ratelimit-policy", "100;w=60")]].concat()), ["requests 50/100 60 30"]);
+    // Kong, which tells the stricter limit once more without its window; Envoy's list.
+    assert_eq!(
+        told(&[
+            ("ratelimit-limit", "1000"),
+            ("ratelimit-remaining", "3"),
+            ("ratelimit-reset", "1200"),
+            ("x-ratelimit-limit-minute", "100"),
+            ("x-ratelimit-remaining-minute", "99"),
+            ("x-ratelimit-limit-hour", "1000"),
+            ("x-ratelimit-remaining-hour", "3"),
+        ]),
+        ["requests 99/100 60 0", "requests 3/1000 3600 1200"]
+    );
+    assert_eq!(
+        told(&bucket(TOGETHER, [r#"10, 10;w=1;name="per-ip, all", 1000;w=3600"#, "9", "1"])),
+        ["requests 9/10 1 1", "requests ?/1000 3600 0"]
+    );
+    // A refusal by a limit of which nothing is left.
+    let hints = read(&headers(&[("ratelimit", r#""default";r=0;t=50"#)]), 429, "", MINUTE, now());
+    assert_eq!(hints.iter().map(short).collect::<Vec<_>>(), ["requests 0/?!"]);
+}
+
+#[test]
+fn a_minute_in_a_headers_name_is_what_the_settings_say() {
+    let ten = Duration::from_secs(10);
+    let mistral = headers(&[("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "58")]);
+    assert_eq!(read(&mistral, 200, "", ten, now())[0].window, Some(Span::exactly(ten)));
+    // Of bare seconds only what is usual is believed, and the settings' minute is.
+    let azure = headers(&bucket(TOKENS, ["10000", "7000", "3"]));
+    assert_eq!(read(&azure, 200, "", MINUTE, now())[0].window.map(|span| span.holds(ten)), Some(true));
+    let odd = headers(&bucket(TOKENS, ["10000", "7000", "12"]));
+    assert_eq!(read(&odd, 200, "", MINUTE, now())[0].window, None);
+    assert!(read(&odd, 200, "", Duration::from_secs(40), now())[0].window.is_some());
 }
 
 #[test]
@@ -652,8 +795,8 @@ fn too_many_at_once_is_one_hint_of_what_is_in_flight() {
 proptest! {
     #[test]
     fn no_text_panics(
-        name in "(llm_provider-)?(x-ratelimit-|anthropic-ratelimit-|x-tokenlimit-)[a-z_-]{0,12}(-|limit|remaining|reset|tokens|requests|day){0,5}",
-        value in "[ -~]{0,12}|[0-9,.]{0,30}",
+        name in "(llm_provider-)?(x-ratelimit-|ratelimit-|anthropic-ratelimit-|x-tokenlimit-)[a-z_-]{0,12}(-|limit|remaining|reset|tokens|requests|day){0,5}|ratelimit(-policy)?",
+        value in "[ -~]{0,12}|[0-9,.]{0,30}|(\"|a|;|,|=| |q|r|t|w|limit|remaining|qu|[0-9]{1,3}){0,16}",
         text in "(.{0,9}(on |tokens| per |min|day|: |Limit |Used |Requested |, |try again in |\\(for limit |limit type: |exceeded for )|[0-9]{1,22}){0,14}",
     ) {
         let fields = [(name.as_str(), value.as_str()), ("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", value.as_str())];
