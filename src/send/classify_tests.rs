@@ -563,6 +563,15 @@ fn a_reset_in_the_body_is_a_wait() {
     let body = json!({ "error": { "code": 429, "message": "Rate limit exceeded: free-models-per-min",
         "metadata": { "headers": { "X-RateLimit-Limit": "20", "X-RateLimit-Reset": "1795348812500" } } } });
     assert_eq!(failure(429, body.to_string()).wait, Some(std::time::Duration::from_millis(12_500)));
+    // generalbots/generalbots/issues/1393; portal.wylon.cn
+    for (told, millis) in
+        [(json!(10), Some(10_000)), (json!("3.4"), Some(3_400)), (json!(-1), None), (json!(null), None)]
+    {
+        let body =
+            json!({ "error": { "message": "Too many concurrent requests for this client.", "retry_after": told } });
+        let wait = failure(429, body.to_string()).wait;
+        assert_eq!(wait, millis.map(std::time::Duration::from_millis), "{body}");
+    }
 }
 
 #[test]

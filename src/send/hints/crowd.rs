@@ -46,10 +46,11 @@ const BOUND: [&str; 11] =
     ["limit", "max", "maximum", "most", "allowed", "allows", "allow", "only", "capacity", "cap", "than"];
 
 /// What stands behind a number of something else.
-const OF_ELSE: [&str; 15] = [
-    "per", "rpm", "tpm", "token", "tokens", "s", "sec", "second", "seconds", "ms", "min", "minute", "minutes", "times",
-    "attempts",
-];
+const OF_ELSE: [&str; 13] =
+    ["rpm", "tpm", "token", "tokens", "s", "sec", "second", "seconds", "ms", "minute", "minutes", "times", "attempts"];
+
+/// What stands behind the `per` of a rate.
+const OF_TIME: [&str; 7] = ["s", "sec", "second", "min", "minute", "hour", "day"];
 
 /// That too many requests were under way at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,11 +154,14 @@ fn bound(sentence: &str) -> Option<u64> {
 /// Whether a number between `label` and `rest` is a bound.
 fn labels_bound(label: &str, rest: &str) -> bool {
     let before: Vec<&str> = words(label).map(|(_, word)| word).collect();
-    let mut after = words(rest).map(|(_, word)| word);
-    let (next, second) = (after.next().unwrap_or_default(), after.next().unwrap_or_default());
+    let after: Vec<&str> = words(rest).map(|(_, word)| word).take(3).collect();
+    let next = after.first().copied().unwrap_or_default();
     let of_slots = next.starts_with("slot") && before.last() == Some(&"all");
     // GitHub's limit of "2 per 0s" is one of requests at a time.
-    let of_else = OF_ELSE.contains(&next) && second != "0s" || next.starts_with("request") && second == "per";
+    let is_time =
+        |word: &str| OF_TIME.contains(&word) || word != "0s" && word.starts_with(|c: char| c.is_ascii_digit());
+    let of_rate = after.windows(2).any(|pair| pair[0] == "per" && is_time(pair[1]));
+    let of_else = of_rate || OF_ELSE.contains(&next);
     // "current max_parallel_requests: 3" is how many there are.
     let of_now = before.first() == Some(&"current") && !before.contains(&"limit");
     of_slots || before.iter().any(|word| BOUND.contains(word)) && !of_else && !of_now && !before.contains(&"tokens")
@@ -247,6 +251,8 @@ mod tests {
             ("Number of simultaneous requests (9) exceeds the limit (8)", Some(8)),
             ("This key allows at most 1,024 requests in flight", Some(1_024)),
             ("Only 3 requests in parallel are allowed, you have 5", Some(3)),
+            ("Too many concurrent requests: limit of 8 requests per user", Some(8)),
+            ("Too many concurrent requests, limit of 8 requests per minute", None),
             ("Concurrency limit: 0", None),
             ("Concurrency limit: -1", None),
             ("Concurrency limit: 9223372036854775807", None),

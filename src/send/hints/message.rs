@@ -187,7 +187,9 @@ fn of_number(lower: &str) -> Option<(u64, Unit, Option<&str>, Period)> {
         let (limit, rest) = count(&lower[at + of.len()..])?;
         let (name, rest) = rest.strip_prefix(' ')?.split_once(" per ")?;
         let (group, name) = name.split_once(' ').map_or((None, name), |(group, name)| (Some(group), name));
-        Some((limit, unit(name)?.0, group, period(rest)))
+        // "4096 tokens per request" is another thing.
+        let period = Some(period(rest)).filter(|period| !matches!(period, Period::Unknown))?;
+        Some((limit, unit(name)?.0, group, period))
     })
 }
 

@@ -788,6 +788,8 @@ fn too_many_at_once_is_one_hint_of_what_is_in_flight() {
     // A window's limit, whatever the names in it.
     let named = "Rate limit reached for parallel-requests-8b in organization concurrent on requests per min: Limit 3, Used 3, Requested 1.";
     assert_eq!(told(429, &[], named), ["requests 0/3 -1!"]);
+    let of_user = "Too many concurrent requests: limit of 8 requests per user";
+    assert_eq!(told(429, &[], of_user), ["requests at a time ?/8!"]);
     assert_eq!(told(429, &[], "Too many requests"), [""; 0]);
     assert_eq!(told(503, &[], "Service Unavailable"), [""; 0]);
 }
