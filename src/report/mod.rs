@@ -9,6 +9,7 @@ mod left;
 mod left_tests;
 pub mod meter;
 mod outlet;
+mod said;
 pub mod stderr;
 pub mod stdout;
 pub mod summary;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::cadence::Cadence;
 use super::event::Event;
 use super::left::TimeLeft;
+use super::said::Said;
 use super::stderr::{Bar, Stderr};
 use super::summary::Progress;
 use super::wording::{Verbosity, in_short, line_of};
-use crate::admit::hint::LearnedLimit;
 use crate::admit::ledger::Used;
 use crate::clock::{Clock, Mono};
+use crate::model::Limits;
 use crate::model::text::{count, one_line, span};
-use crate::model::{Cause, Limits};
 use crate::report::waits::{Binds, WaitFor};
 
 /// A shorter wait for a limit is a pace,
@@ -22,8 +22,6 @@ const SHORT: Duration = Duration::from_secs(1);
 const PACE_SEEN: Duration = Duration::from_secs(2);
 /// That stdout is not read is said when it has lasted so long.
 const UNREAD: Duration = Duration::from_secs(1);
-/// A limit that is told is not told again while its size stays within this part of it.
-const TOLD_WITHIN: f64 = 0.1;
 
 /// Prints a line to stderr: one, and nothing hidden in it, whatever names and messages it holds. That nobody reads there any more (`2>&1 | head`) is no reason to end a run that costs money.
 pub fn tell(line: &str) {
@@ -46,7 +44,7 @@ pub struct Terminal {
     is_stopping: bool,
     /// Since when stdout is not read.
     unread: Option<Mono>,
-    told: Said,
+    said: Said,
 }
 
 impl Terminal {
@@ -67,7 +65,7 @@ impl Terminal {
             pace: None,
             is_stopping: false,
             unread: None,
-            told: Said::default(),
+            said: Said::new(),
         }
     }
 
@@ -98,6 +96,12 @@ impl Terminal {
         // Asked for at every tick: a pace is what was seen a moment ago.
         let why = binding(progress.binds, &mut self.pace, &self.limits, now);
         let left = self.left.tell(&progress, &self.limits, now);
+        let due = self.said.due(progress.binds, now);
+        if self.verbosity >= Verbosity::Normal
+            && let Some((_, line)) = due.and_then(|event| line_of(&event, &self.limits, self.clock.now().wall))
+        {
+            self.say(&line);
+        }
         let news = self.is_unread(progress.binds, now);
         let ended = progress.tally.done + progress.tally.failed;
         // While it stops, what is in flight is all that is left.
@@ -139,7 +143,7 @@ impl Terminal {
             self.stderr.clear();
         }
         let Some((from, line)) = line_of(event, &self.limits, self.clock.now().wall) else { return };
-        let from = if self.told.is_told(event) { from.max(Verbosity::Verbose) } else { from };
+        let from = self.said.from(event, from, self.clock.mono());
         // The bar shows each wait while it lasts.
         let shown = self.has_bar && matches!(event, Event::Waiting { .. });
         if !shown && self.verbosity >= from {
@@ -158,54 +162,6 @@ fn status(progress: &Progress<'_>, left: Option<Duration>, why: Option<String>, 
     parts.push(format!("{} in flight", count(*in_flight)));
     parts.extend(tokens);
     parts.join(", ")
-}
-
-/// What was said, as far as later events only repeat it.
-#[derive(Debug, Default)]
-struct Said {
-    /// Why the run pauses.
-    paused: Option<Cause>,
-    /// Seconds of the latest pause after a 429.
-    throttled: f64,
-    /// The server's limits, as they were last told.
-    limits: Vec<LearnedLimit>,
-}
-
-impl Said {
-    /// Takes in an event, and says whether it is no news after those before it.
-    fn is_told(&mut self, event: &Event) -> bool {
-        match event {
-            // A probe that fails too is no news; the wait that follows is shown as it lasts.
-            Event::Paused { cause, .. } => self.paused.replace(*cause) == Some(*cause),
-            Event::Resumed { .. } => {
-                self.paused = None;
-                false
-            }
-            Event::Throttled { seconds, .. } => {
-                self.throttled = *seconds;
-                false
-            }
-            Event::Waiting { wait_for: WaitFor::Server, seconds, .. } => *seconds <= self.throttled,
-            Event::LimitLearned { limit } | Event::RateCut { limit } => self.is_near(limit),
-            _ => false,
-        }
-    }
-
-    /// Whether a limit is about what was last told of it: an estimate moves a little with every trial.
-    fn is_near(&mut self, limit: &LearnedLimit) -> bool {
-        let key = |limit: &LearnedLimit| (limit.unit, limit.group.clone(), limit.window, limit.burst);
-        match self.limits.iter_mut().find(|told| key(told) == key(limit)) {
-            Some(told) if (told.size - limit.size).abs() <= TOLD_WITHIN * told.size => true,
-            Some(told) => {
-                told.clone_from(limit);
-                false
-            }
-            None => {
-                self.limits.push(limit.clone());
-                false
-            }
-        }
-    }
 }
 
 /// What keeps a run to its pace, as long as it was seen a moment ago.
@@ -240,21 +196,8 @@ fn binding(binds: Option<&Binds>, pace: &mut Option<Pace>, limits: &Limits, now:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::{DateTime, Utc};
-
-    use crate::admit::hint::{Source, Unit};
-    use crate::model::{Class, Key, LimitName};
+    use crate::model::LimitName;
     use crate::report::summary::Tally;
-
-    fn wall() -> DateTime<Utc> {
-        "2026-11-22T11:01:59Z".parse().expect("a date")
-    }
-
-    fn limit(size: f64) -> LearnedLimit {
-        let window = Duration::from_secs(60);
-        let (unit, source) = (Unit::Requests, Source::Estimate);
-        LearnedLimit { unit, group: None, size, window, burst: window, source, learned: wall() }
-    }
 
     #[test]
     fn what_binds_is_steady_at_an_even_pace() {
@@ -293,30 +236,5 @@ mod tests {
             "123/500 (3 failed), 3m 20s left, at requests_per_minute of 500, 8 in flight, 7 tokens"
         );
         assert_eq!(status(&progress, None, None, None), "123/500 (3 failed), 8 in flight");
-    }
-
-    #[test]
-    fn what_was_said_is_not_said_again() {
-        let mut said = Said::default();
-        let mut told = |event: &Event| said.is_told(event);
-        let paused =
-            |cause| Event::Paused { cause, class: Class::Busy, message: String::new(), seconds: 1.0, until: wall() };
-        assert_eq!(
-            [Cause::Outage, Cause::Outage, Cause::Quota].map(|cause| told(&paused(cause))),
-            [false, true, false]
-        );
-        assert!(!told(&Event::Resumed { cause: Cause::Quota }));
-        assert!(!told(&paused(Cause::Quota)));
-
-        let (key, message) = (Key::from(1), String::new());
-        let waiting = |seconds| Event::Waiting { wait_for: WaitFor::Server, seconds, until: wall() };
-        assert!(!told(&waiting(1.0)));
-        assert!(!told(&Event::Throttled { key, class: Class::RateLimited, message, seconds: 5.0 }));
-        assert!(told(&waiting(4.9)) && !told(&waiting(30.0)));
-
-        let sizes = [100.0, 95.0, 109.0, 80.0, 100.0];
-        assert_eq!(sizes.map(|size| told(&Event::RateCut { limit: limit(size) })), [false, true, true, false, false]);
-        let other = LearnedLimit { burst: Duration::from_secs(1), ..limit(100.0) };
-        assert!(!told(&Event::RateCut { limit: other }));
     }
 }

@@ -1,6 +1,6 @@
 //! An event as a line for people, and from which verbosity on it is worth one. Pure.
 //!
-//! It looks at one event alone; what repeats what was said before is for [`Terminal`](super::terminal::Terminal) to keep back.
+//! It looks at one event alone; what repeats what was said before is for `said` to keep back.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use chrono::{DateTime, Local, Utc};
 
 use super::event::Event;
 use super::learned::{learned_at, line_at, of_server, rate};
-use crate::admit::hint::{LearnedLimit, Unit, is_daily};
+use crate::admit::hint::{LearnedLimit, Source, Unit, is_daily};
 use crate::clock::DayZone;
 use crate::model::text::{count, counted, dollars, span};
 use crate::model::{Cause, FinishReason, LimitName, Limits, Oddity, Signal};
@@ -75,11 +75,10 @@ pub fn line_of(event: &Event, limits: &Limits, now: DateTime<Utc>) -> Option<(Ve
         Event::LimitLearned { limit } => {
             // One that is no stricter than the settings changes nothing.
             let from = if is_stricter(limit, limits) { Verbosity::Normal } else { Verbosity::Verbose };
-            (from, format!("the server allows {}", line_at(limit, &Local, now)))
+            let verb = if limit.unit == Unit::InFlight { "takes" } else { "allows" };
+            (from, format!("the server {verb} {}", line_at(limit, &Local, now)))
         }
-        Event::RateCut { limit } => {
-            (Verbosity::Normal, format!("more 429s than expected; slowing to {}, {}", rate(limit), limit.source))
-        }
+        Event::RateCut { limit } => (Verbosity::Normal, cut(limit)),
         Event::NearlyUsed { limit, left } => {
             (Verbosity::Quiet, format!("warning: only {} left of the server's {}", count(*left), rate(limit)))
         }
@@ -129,6 +128,22 @@ pub fn held(reason: &str, until: DateTime<Utc>) -> String {
 #[must_use]
 pub fn works_again() -> &'static str {
     "the state file works again"
+}
+
+/// That less is sent. How much less is not said where it is a guess, which is wrong at first.
+fn cut(limit: &LearnedLimit) -> String {
+    match limit {
+        LearnedLimit { group: Some(group), .. } if group == LearnedLimit::RAMP => {
+            format!("the server wants slower growth; slowing to {}", rate(limit))
+        }
+        LearnedLimit { unit: Unit::InFlight, .. } => {
+            "the server refuses what is too many at a time; sending fewer".to_owned()
+        }
+        LearnedLimit { source: Source::Estimate, .. } => {
+            "the server refuses more than expected; slowing down".to_owned()
+        }
+        _ => format!("the server refuses more than expected; slowing to {}", rate(limit)),
+    }
 }
 
 fn paused(cause: Cause) -> &'static str {
@@ -308,7 +323,6 @@ fn clock_time(at: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::hint::Source;
     use crate::model::{Class, Key};
 
     fn now() -> DateTime<Utc> {
@@ -349,6 +363,34 @@ mod tests {
         let share = Limits { day_share_ppm: 800_000, ..Limits::default() };
         let what = wait_for_what(&WaitFor::Limit(LimitName::TokensPerDay), &share, now());
         assert_eq!(what, "tokens_per_day of 5,000,000 (paused at 80 %)");
+    }
+
+    #[test]
+    fn a_limit_on_requests_at_a_time_reads_well() {
+        let hours = now().with_timezone(&Local).format("%H:%M").to_string();
+        let two = LearnedLimit { unit: Unit::InFlight, ..limit(2.0) };
+        let line = told(&Event::LimitLearned { limit: two.clone() });
+        let expected = format!("the server takes 2 requests at a time, learned {hours} from a 429");
+        assert_eq!(line, (Verbosity::Normal, expected));
+        let line = told(&Event::RateCut { limit: two.clone() }).1;
+        assert_eq!(line, "the server refuses what is too many at a time; sending fewer");
+        let wait = WaitFor::ServerLimit(two);
+        assert_eq!(in_short(&wait, &Limits::default()), "an answer: the server takes 2 requests at a time");
+    }
+
+    #[test]
+    fn a_cut_says_a_number_where_that_is_no_guess() {
+        let ramp = LearnedLimit { group: Some(LearnedLimit::RAMP.to_owned()), source: Source::Estimate, ..limit(7e5) };
+        for (limit, line) in [
+            (ramp, "the server wants slower growth; slowing to 700,000 tokens a minute and slowly more"),
+            (
+                LearnedLimit { source: Source::Estimate, ..limit(7.0) },
+                "the server refuses more than expected; slowing down",
+            ),
+            (limit(7.0), "the server refuses more than expected; slowing to 7 tokens a minute"),
+        ] {
+            assert_eq!(told(&Event::RateCut { limit }).1, line);
+        }
     }
 
     #[test]
