@@ -194,3 +194,43 @@ fn a_deadline_that_is_none_is_refused_before_anything_is_sent() {
     }
     workspace.run_to(0, &["--offline", "--for", "2h"]);
 }
+
+#[test]
+fn a_plan_goes_by_what_is_known_of_the_server() {
+    let workspace = Workspace::with_prompts(70);
+    let here = endpoint(URL, None, "gpt-4o-mini");
+    let plan = |args: &[&str]| workspace.run_to(0, &[&["plan", "--base-url", URL], args].concat()).stdout;
+    let thirty = |source| LearnedLimit { unit: Unit::Requests, source, ..limit(30.0) };
+    assert!(plan(&[]).contains("no limit applies"));
+    store(&workspace).learn(&here, &[thirty(Source::Headers)]).expect("learned");
+    let text = plan(&["--within", "1m"]);
+    assert!(
+        text.contains(
+            "time:   the server's 30 requests a minute is the limit, 40 waits; the last request is sent after 1m 20s "
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(
+            "within 1m 0s: not possible under the server's 30 requests a minute; it takes 1m 25s (no answers"
+        ),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&plan(&["--within", "1m", "--json"])).expect("JSON");
+    let known = serde_json::to_value(thirty(Source::Headers)).expect("JSON");
+    assert_eq!((&json["waits_for"], &json["within"]["impossible"]["limit"]), (&known, &known));
+    let json: Value = serde_json::from_str(&plan(&["--requests-per-minute", "9", "--json"])).expect("JSON");
+    assert_eq!(json["waits_for"], "requests_per_minute");
+    // A guess is said to be one, and a bound on requests at a time goes by the time of an answer.
+    store(&workspace).learn(&here, &[thirty(Source::Estimate)]).expect("learned");
+    assert!(plan(&[]).contains("time:   the server's estimated 30 requests a minute is the limit, "));
+    let two = LearnedLimit { unit: Unit::InFlight, ..limit(2.0) };
+    store(&workspace).learn(&here, &[two]).expect("learned");
+    let text = plan(&[]);
+    assert!(
+        text.contains(
+            "time:   the server's 2 requests at a time is the limit, 34 waits; the last request is sent after 2m 50s "
+        ),
+        "{text}"
+    );
+}

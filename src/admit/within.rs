@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::forecast::Forecast;
-use crate::model::{LimitName, seconds};
+use super::forecast::{Binding, Forecast};
+use crate::model::seconds;
 
 /// The time of an answer where the model has given none yet.
 pub const ASSUMED_ANSWER: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ pub const ASSUMED_ANSWER: Duration = Duration::from_secs(5);
 const HEADROOM: f64 = 1.2;
 
 /// What a deadline needs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Within {
     /// The time there is.
     #[serde(rename = "seconds", serialize_with = "seconds::serialize")]
@@ -35,10 +35,10 @@ pub struct Within {
 }
 
 /// Why a deadline cannot be met.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Impossible {
-    /// The limit that the longest wait is for; `None` where one answer alone takes longer than there is time.
-    pub limit: Option<LimitName>,
+    /// The limit that is waited for the longest; `None` where one answer alone takes longer than there is time.
+    pub limit: Option<Binding>,
     /// How long it takes instead, the last answer included.
     #[serde(rename = "takes_seconds", serialize_with = "seconds::serialize")]
     pub takes: Duration,
@@ -56,7 +56,7 @@ pub fn within(deadline: Duration, requests: usize, answer: Option<Duration>, for
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the number of requests")]
     let in_flight = (requests_per_second * answer.as_secs_f64() * HEADROOM).ceil() as usize;
     let takes = forecast.last_admission.saturating_add(answer);
-    let impossible = (requests > 0 && takes > deadline).then_some(Impossible { limit: forecast.binds, takes });
+    let impossible = (requests > 0 && takes > deadline).then_some(Impossible { limit: forecast.binds.clone(), takes });
     Within {
         deadline,
         requests,
@@ -72,6 +72,7 @@ pub fn within(deadline: Duration, requests: usize, answer: Option<Duration>, for
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LimitName;
 
     const HOUR: Duration = Duration::from_secs(3_600);
     const FREE: Forecast = Forecast { last_admission: Duration::ZERO, waits: 0, binds: None, left_pending: 0 };
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_names_the_limit_and_the_time_it_takes() {
-        let limit = LimitName::TokensPerMinute;
-        let forecast = Forecast { last_admission: HOUR, waits: 59, binds: Some(limit), left_pending: 0 };
+        let limit = Binding::Own(LimitName::TokensPerMinute);
+        let forecast = Forecast { last_admission: HOUR, waits: 59, binds: Some(limit.clone()), left_pending: 0 };
         let answer = Duration::from_secs(5);
         let late = within(HOUR, 100, Some(answer), &forecast).impossible;
         assert_eq!(late, Some(Impossible { limit: Some(limit), takes: HOUR + answer }));

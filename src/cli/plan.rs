@@ -9,19 +9,21 @@ use serde::Serialize;
 
 use super::args::PlanArgs;
 use super::{Failure, in_json, mill_of, print};
-use crate::admit::forecast::{Forecast, forecast};
+use crate::admit::forecast::{Binding, Forecast, Server, forecast};
+use crate::admit::hint::{LearnedLimit, Unit};
 use crate::admit::ledger::Ledger;
-use crate::admit::within::{Impossible, Within, within};
+use crate::admit::within::{ASSUMED_ANSWER, Impossible, Within, within};
 use crate::clock::{DayZone, Now};
 use crate::config::Environment;
 use crate::mill::Mill;
 use crate::mill::{of_tokenizer, recover_lost};
 use crate::model::text::{count, counted, dollars, span};
-use crate::model::{Drawn, Exit, Key, LimitName, Limits, OnDayLimit, Usage, Work};
+use crate::model::{Drawn, Exit, Key, Limits, OnDayLimit, Usage, Work};
 use crate::plan::price::{Price, TABLE_DATE};
 use crate::plan::standing::Why;
 use crate::plan::{Draft, History, NoHistory, OverBatch};
 use crate::record::{self, Found, ledger_of_face};
+use crate::report::learned::of_server;
 use crate::report::terminal::tell;
 use crate::report::wording::{midnight, without_history};
 use crate::run::OutputEstimate;
@@ -49,7 +51,8 @@ struct Report {
     cost_usd: Option<f64>,
     prices_of: Option<&'static str>,
     waits: usize,
-    waits_for: Option<LimitName>,
+    /// The limit that binds: the name of one that is set, or one of the server.
+    waits_for: Option<Binding>,
     last_request_in_seconds: f64,
     left_pending_by_day_limit: usize,
     /// What a deadline needs; `None` where none is asked about.
@@ -60,6 +63,8 @@ struct Report {
 /// What a plan is made from, beside settings and prompts.
 struct Basis {
     ledger: Ledger,
+    /// What is known of the server's limits.
+    learned: Vec<LearnedLimit>,
     /// The output of answers that do not say how many tokens they may have.
     estimate: OutputEstimate,
     /// The deadline that is asked about.
@@ -87,17 +92,17 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
     let settings = &mill.settings;
     let mut store = record::open_to_read(&settings.ledger, settings.limits, clock.boot(), &now)?;
     let outputs_name = mill.outputs_name();
-    let (ledger, mut found, answer) = match &mut store {
+    let (ledger, mut found, learned, answer) = match &mut store {
         Some(store) => {
             let found = store.find(&outputs_name, &settings.template.model)?;
+            let learned = store.learned(&mill.endpoint())?;
             // It is asked for only where it is needed.
-            let answer = match args.within {
-                Some(_) => store.mean_answer(&settings.template.model, mill.rehearsal)?,
-                None => None,
-            };
-            (store.preview(&now)?, found, answer)
+            let is_needed = args.within.is_some() || learned.iter().any(|limit| limit.unit == Unit::InFlight);
+            let model = &settings.template.model;
+            let answer = if is_needed { store.mean_answer(model, mill.rehearsal)? } else { None };
+            (store.preview(&now)?, found, learned, answer)
         }
-        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), None),
+        None => (ledger_of_face(&settings.ledger, settings.limits, &now)?, Found::default(), Vec::new(), None),
     };
     let outputs: Arc<dyn Sink> = Arc::new(Files::to_read(&mill.settings.outputs)?);
     let recovery = recover_lost(std::mem::take(&mut found.lost), &*outputs);
@@ -128,7 +133,7 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
         tell(&format!("warning: {}", without_history(draft.adopted.len())));
     }
     let estimate = mill.estimate(&found);
-    let basis = Basis { ledger, estimate, within: args.within, answer };
+    let basis = Basis { ledger, learned, estimate, within: args.within, answer };
     let report = Report::new(&mill, &draft, refused.is_some(), basis, &now);
     let text = if args.json { in_json(&report) } else { report.text(&mill, &now, args) };
     print(&text)?;
@@ -142,7 +147,8 @@ pub(super) fn plan(args: &PlanArgs, environment: &Environment) -> Result<Exit, F
 
 impl Report {
     fn new(mill: &Mill, draft: &Draft, over_batch_limit: bool, basis: Basis, now: &Now) -> Self {
-        let Basis { ledger, estimate, within: deadline, answer } = basis;
+        let Basis { ledger, learned, estimate, within: deadline, answer } = basis;
+        let server = Server { limits: learned, answer: answer.unwrap_or(ASSUMED_ANSWER) };
         let settings = &mill.settings;
         let said = settings.template.output_limit();
         let output_tokens = said.unwrap_or_else(|| estimate.tokens());
@@ -158,10 +164,11 @@ impl Report {
         let day_of = |wall| settings.day.day_of(wall);
         // How long it takes is told with a day's limit waited for, also where the run would end there.
         let within = deadline.map(|deadline| {
-            let forecast = forecast(ledger.clone(), reserved(), now, day_of, false);
+            let forecast = forecast(ledger.clone(), &server, reserved(), now, day_of, false);
             within(deadline, jobs.len(), answer, &forecast)
         });
-        let Forecast { last_admission, waits, binds, left_pending } = forecast(ledger, reserved(), now, day_of, ends);
+        let Forecast { last_admission, waits, binds, left_pending } =
+            forecast(ledger, &server, reserved(), now, day_of, ends);
         let price = mill.price(now.wall);
         let cost = |price: &Price| {
             let usage = |job: &&Work| Usage { input_tokens: job.input_tokens, output_tokens, ..Usage::default() };
@@ -264,18 +271,22 @@ impl Report {
         } else {
             String::new()
         };
-        match self.waits_for {
+        match &self.waits_for {
             None if self.left_pending_by_day_limit > 0 => format!(
                 "time:   a day limit leaves {} pending until {}; the others are sent at once",
                 count(self.left_pending_by_day_limit as u64),
                 midnight(day)
             ),
             None => "time:   no limit applies; all are sent at once".to_owned(),
-            Some(limit) => format!(
-                "time:   {limit} is the limit, {}; the last request is sent after {} ({end}){pending}",
-                counted(self.waits, "wait"),
-                span(last)
-            ),
+            Some(limit) => {
+                let limit = match limit {
+                    Binding::Own(limit) => limit.to_string(),
+                    Binding::Server(limit) => of_server(limit),
+                };
+                let waits = counted(self.waits, "wait");
+                let last = span(last);
+                format!("time:   {limit} is the limit, {waits}; the last request is sent after {last} ({end}){pending}")
+            }
         }
     }
 }
@@ -290,7 +301,11 @@ fn needs(within: &Within, limits: &Limits) -> String {
     };
     let needs = match impossible {
         Some(Impossible { limit: Some(limit), takes }) => {
-            format!("not possible under {}; it takes {}", limits.named(*limit), span(*takes))
+            let limit = match limit {
+                Binding::Own(limit) => limits.named(*limit),
+                Binding::Server(limit) => of_server(limit),
+            };
+            format!("not possible under {limit}; it takes {}", span(*takes))
         }
         Some(Impossible { limit: None, takes }) => format!("not possible, one answer takes {}", span(*takes)),
         None => format!("{requests_per_second:.2} requests a second, which --concurrency {concurrency} gives"),

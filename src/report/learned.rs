@@ -18,12 +18,9 @@ pub fn rate(limit: &LearnedLimit) -> String {
     format!("{about}{}{evenly}", plain(limit))
 }
 
-/// The same of the server, as what a run waits for or goes by: `the server's 10,000 tokens a minute`.
+/// The same as the server's: `the server's 10,000 tokens a minute`, `the server's estimated 10 requests a second`.
 #[must_use]
 pub fn of_server(limit: &LearnedLimit) -> String {
-    if limit.unit == Unit::InFlight {
-        return format!("an answer: the server takes {}", rate(limit));
-    }
     format!("the server's {}{}", if is_estimate(limit) { "estimated " } else { "" }, plain(limit))
 }
 
@@ -192,7 +189,10 @@ mod tests {
             assert_eq!(of_server(&estimate), format!("the server's estimated {text}"));
         }
         let four = LearnedLimit { source: Source::Estimate, ..limit(Unit::InFlight, 3.9, 1, 1, None) };
-        assert_eq!(of_server(&four), "an answer: the server takes about 4 requests at a time");
+        assert_eq!(
+            (rate(&four), of_server(&four)),
+            ("about 4 requests at a time".to_owned(), "the server's estimated 4 requests at a time".to_owned())
+        );
         assert_eq!(of_server(&limit(Unit::Tokens, 500.0, 60_000, 1_000, None)), "the server's 500 tokens a minute");
     }
 

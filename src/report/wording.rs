@@ -257,6 +257,9 @@ pub fn in_short(wait_for: &WaitFor, limits: &Limits) -> String {
                 if limit.unit == Unit::Tokens { LimitName::TokensPerMinute } else { LimitName::RequestsPerMinute };
             return format!("{}, evenly spread", limits.named(own));
         }
+        WaitFor::ServerLimit(limit) if limit.unit == Unit::InFlight => {
+            return format!("an answer: the server takes {}", rate(limit));
+        }
         WaitFor::ServerLimit(limit) => return of_server(limit),
         WaitFor::Server => "the end of the pause that the server asked for",
         WaitFor::FirstAnswers => "the first answers",
