@@ -22,9 +22,14 @@ const MOST: usize = 2_048;
 /// The rate is that of this part of the time,
 const LATEST: u32 = 3;
 /// but of at least so many of the longest gaps between counts.
-const GAPS: f64 = 3.0;
+const GAPS: f64 = 4.0;
 /// The latest gap is a longer one than those before it from so many times their length on.
 const LONGER: f64 = 1.5;
+/// What came of late is about what a limit lets through where that is at most so many times as much.
+const NEAR: f64 = 1.5;
+const FEW: usize = 3;
+/// An estimate grows to so many times as much.
+const GROWS: f64 = 1.25;
 /// What is told is worked out anew this often, so that it can be read.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -40,7 +45,7 @@ struct Count {
 struct Allowed {
     prompts: f64,
     window: Duration,
-    /// Whether no more than that can come through; an estimate may grow.
+    /// Whether it is no estimate.
     is_sure: bool,
     /// Whether what does not fit waits for the window's end, and not only for a moment.
     is_window: bool,
@@ -49,6 +54,16 @@ struct Allowed {
 impl Allowed {
     fn per_second(self) -> f64 {
         self.prompts / self.window.as_secs_f64()
+    }
+
+    /// Prompts a second under the limit, where they came so of late. No more than it lets through; and where they were about as many, or too few to say,
+    /// the limit is the surer number.
+    fn rate(self, flow: &Flow) -> f64 {
+        match self.is_sure {
+            true if flow.rate * NEAR >= self.per_second() || flow.prompts < FEW => self.per_second(),
+            true => flow.rate,
+            false => flow.rate.min(self.per_second() * GROWS),
+        }
     }
 }
 
@@ -69,6 +84,8 @@ struct Flow {
     rate: f64,
     /// From where on it is to be counted on.
     from: Count,
+    /// Prompts from which it is known.
+    prompts: usize,
     /// The longest gap in it, in seconds.
     gap: f64,
 }
@@ -162,8 +179,8 @@ impl TimeLeft {
         let flow = self.flow(now, pause.is_some(), in_flight);
         let most = self.bound.map(|(allowed, _)| allowed);
         let rate = match (&flow, most) {
-            (Some(flow), Some(most)) if most.is_sure => flow.rate.min(most.per_second()),
-            (Some(flow), _) => flow.rate,
+            (Some(flow), Some(most)) => most.rate(flow),
+            (Some(flow), None) => flow.rate,
             (None, Some(most)) => most.per_second(),
             (None, None) => return None,
         };
@@ -223,7 +240,7 @@ impl TimeLeft {
             Some(measured.map_or(0.0, |measured| measured.min(together)).max(whole.unwrap_or(0.0)))
         };
         let rate = rate.filter(|rate| *rate > 0.0 && rate.is_finite())?;
-        Some(Flow { rate, from: end, gap })
+        Some(Flow { rate, from: end, prompts: end.ended - start.ended, gap })
     }
 }
 

@@ -119,6 +119,25 @@ fn a_burst_and_then_the_pace_of_a_limit() {
     .is_right();
 }
 
+#[test]
+fn a_limit_that_binds_is_surer_than_what_came_in_a_moment() {
+    // A burst, a gap, and then one a second.
+    let ended = |second: f64| (second * 20.0).min(60.0) + (second - 4.5).max(0.0);
+    let binds = |second: f64| (second > 3.1).then(|| (limit(60.0, 60, Source::Headers), Some(second + 0.5)));
+    Run { jobs: 100, in_flight: 1, ended: &ended, binds: &binds }.is_right();
+    // What was sent before it bound is still being answered.
+    let ended = |second: f64| ((second - 2.0).max(0.0) * 44.0).min(132.0) + (second - 5.0).max(0.0) * 10.0;
+    let binds = |second: f64| (second > 3.0).then(|| (limit(100.0, 10, Source::Estimate), Some(second + 0.1)));
+    let run = Run { jobs: 400, in_flight: 20, ended: &ended, binds: &binds };
+    for (second, says, truth) in run.told().into_iter().filter(|(second, ..)| *second > 4.5) {
+        let says = says.expect("it is known");
+        assert!((says - truth).abs() <= 0.25 * truth + 1.5, "at {second} s: {says}, but {truth} s are left");
+    }
+    // Where a neighbour has half of it, what comes is the surer number.
+    let binds = |second: f64| Some((limit(120.0, 60, Source::Headers), Some(second + 0.5)));
+    Run { jobs: 100, in_flight: 1, ended: &|second| second, binds: &binds }.is_right();
+}
+
 /// 100 at the beginning of each minute, within half a second.
 fn minutes(second: f64) -> f64 {
     (second / 60.0).floor() * 100.0 + (second % 60.0 * 200.0).min(100.0)
