@@ -78,6 +78,9 @@ struct Scene {
     answered_in: Option<f64>,
     /// In the mean, so many requests a second.
     a_second: Option<f64>,
+    /// From and until when, after the first arrival, the limit is lower, and what it lets through then in a second: who is refused keeps to it a second
+    /// later.
+    slump: Option<(u64, u64, f64)>,
 }
 
 impl Scene {
@@ -104,6 +107,7 @@ impl Scene {
             gives_up: false,
             answered_in: None,
             a_second: None,
+            slump: None,
         }
     }
 
@@ -130,6 +134,7 @@ const SAYS_NOTHING: Tells = Tells { headers: false, text: false, wait: false, li
 const HEADERS: Tells = Tells { headers: true, ..SAYS_NOTHING };
 const WITHOUT_RESET: Tells = Tells { reset: Reset::Untold, ..HEADERS };
 const TO_WINDOWS_END: Tells = Tells { reset: Reset::WindowEnd, ..HEADERS };
+const WINDOW_NAMED: Tells = Tells { reset: Reset::Named, ..HEADERS };
 const TEXT: Tells = Tells { text: true, ..SAYS_NOTHING };
 const WAIT: Tells = Tells { wait: true, ..SAYS_NOTHING };
 
@@ -212,6 +217,30 @@ fn windows(random: &mut Random, enforced: Enforced, tells: Tells) -> Scene {
     Scene::new(random, prompts).limit(Limiter::new(Unit::Requests, size as f64, window, enforced, tells))
 }
 
+/// A bucket of ten seconds or a minute that tells so many times what it lets through.
+fn lies(random: &mut Random, lie: f64) -> Scene {
+    let (window, size) = (*random.choice(&[10.0, 60.0]).expect("not empty"), random.u64(60..200));
+    let prompts = size * random.u64(3..6);
+    let bucket = Enforced::Bucket { depth_seconds: window };
+    Scene::new(random, prompts).limit(Limiter::new(
+        Unit::Requests,
+        size as f64,
+        window,
+        bucket,
+        Tells { lie, ..HEADERS },
+    ))
+}
+
+/// Windows that name the same wait with every refusal.
+fn always_names(random: &mut Random, wait: Duration) -> Scene {
+    let enforced = if random.bool() { Enforced::Windows } else { Enforced::Sliding };
+    let mut scene = windows(random, enforced, SAYS_NOTHING);
+    if let Some(limiter) = &mut scene.manner.limiter {
+        limiter.names = Some(wait);
+    }
+    scene
+}
+
 fn counts_refused(random: &mut Random, tells: Tells) -> Scene {
     let (window, size) = (random.u64(1..5), random.u64(20..60));
     let prompts = size * random.u64(4..8);
@@ -235,8 +264,9 @@ fn changes(random: &mut Random, tells: Tells, neighbour: bool) -> Scene {
     let after = if neighbour { 1.0 } else { 2.0 };
     limiter.shares = vec![(2 * window, 0.5), (4 * window, after)];
     limiter.neighbour = neighbour;
-    let prompts = size * if neighbour { 7 } else { 8 };
-    Scene::new(random, prompts).limit(limiter)
+    let prompts = size * if neighbour { 7 } else { 10 };
+    let slump = Some((2 * window, 4 * window, 0.5 * size as f64 / window_seconds as f64));
+    Scene { slump, ..Scene::new(random, prompts).limit(limiter) }
 }
 
 /// A limit of tokens, and among ten tiny prompts one that is larger than all of it.
@@ -333,11 +363,31 @@ const KINDS: &[Kind] = &[
     kind("slices of a second, not told", |random| slices(random, SAYS_NOTHING)),
     kind("fixed windows, told without a reset", |random| windows(random, Enforced::Windows, WITHOUT_RESET)),
     kind("fixed windows, told with their end", |random| windows(random, Enforced::Windows, TO_WINDOWS_END)),
+    kind("fixed windows, told with their length", |random| windows(random, Enforced::Windows, WINDOW_NAMED)),
     kind("fixed windows, a wait", |random| windows(random, Enforced::Windows, WAIT)),
     kind("fixed windows, not told", |random| windows(random, Enforced::Windows, SAYS_NOTHING)),
     kind("sliding windows, told without a reset", |random| windows(random, Enforced::Sliding, WITHOUT_RESET)),
+    kind("sliding windows, told with their length", |random| windows(random, Enforced::Sliding, WINDOW_NAMED)),
     kind("sliding windows, a wait", |random| windows(random, Enforced::Sliding, WAIT)),
     kind("sliding windows, not told", |random| windows(random, Enforced::Sliding, SAYS_NOTHING)),
+    kind("windows, each refusal names 1 ms", |random| always_names(random, Duration::from_millis(1))),
+    kind("windows, each refusal names 20 s", |random| {
+        let scene = always_names(random, Duration::from_secs(20));
+        // A wait is kept to after each refusal that there may be.
+        let most = Most { each: 20.0, ..scene.most };
+        Scene { most, second: Most { each: 20.0, ..scene.second }, ..scene }
+    }),
+    kind("headers of ten times what it lets through", |random| {
+        let scene = lies(random, 10.0);
+        let most = Most { refused: (0.25, 10.0), ..scene.most };
+        Scene { most, second: Most { refused: (0.05, 10.0), ..scene.second }, ..scene }
+    }),
+    kind("headers of half of what it lets through", |random| {
+        let scene = lies(random, 0.5);
+        // What is told is kept to.
+        let most = Most { times: 2.5, ..scene.most };
+        Scene { most, second: Most { times: 2.5, ..scene.second }, ..scene }
+    }),
     kind("refused requests count too, a wait", |random| counts_refused(random, WAIT)),
     kind("refused requests count too, not told", |random| counts_refused(random, SAYS_NOTHING)),
     kind("halves, then doubles; headers", |random| changes(random, HEADERS, false)),
@@ -351,6 +401,10 @@ const KINDS: &[Kind] = &[
     kind("one prompt too large, not told", |random| too_large(random, SAYS_NOTHING)),
     kind("only 429s", |random| only_refuses(random, None, 10)),
     kind("only `try again in 1ms`", |random| only_refuses(random, Some(Duration::from_millis(1)), 60)),
+    kind("a wait of 30 days", |random| {
+        let scene = only_refuses(random, Some(Duration::from_secs(30 * 86_400)), 1_800);
+        Scene { by_itself: 0.0, ..scene }
+    }),
     kind("a first run of 3 s each", |random| first_run(random, false)),
     kind("a first run of 3 s each, ample headers", |random| first_run(random, true)),
     kind("100 in ten seconds, answers of 3 s, headers", |random| slow_and_hidden(random, HEADERS)),
@@ -358,7 +412,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Seeds of each kind in the ordinary test.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 8;
 
 /// What does not keep to its bounds yet: a kind's name, and for its second runs `, again`.
 const NOT_YET: &[&str] = &[
@@ -416,7 +470,6 @@ const NOT_YET: &[&str] = &[
     "refused requests count too, not told, again",
     "halves, then doubles; headers",
     "halves, then doubles; headers, again",
-    "halves, then doubles; texts, again",
     "halves, then doubles; a wait",
     "halves, then doubles; a wait, again",
     "halves, then doubles; not told",
@@ -432,6 +485,16 @@ const NOT_YET: &[&str] = &[
     "a first run of 3 s each, again",
     "a first run of 3 s each, ample headers",
     "100 in ten seconds, answers of 3 s, not told, again",
+    "windows, each refusal names 1 ms",
+    "windows, each refusal names 1 ms, again",
+    "windows, each refusal names 20 s",
+    "windows, each refusal names 20 s, again",
+    "headers of ten times what it lets through",
+    "headers of ten times what it lets through, again",
+    "fixed windows, told with their length",
+    "fixed windows, told with their length, again",
+    "sliding windows, told with their length",
+    "sliding windows, told with their length, again",
 ];
 
 /// How a second run differs from the first.
@@ -569,6 +632,15 @@ impl Bounds<'_> {
         if let Some(most) = scene.a_second {
             let mean = figures.requests() as f64 / took;
             bound(mean <= most + 10.0 / took, format!("{mean:.1} requests a second"));
+        }
+        if let Some((from, to, rate)) = scene.slump.filter(|_| self.is_first) {
+            let first = figures.arrivals.first().map_or(0, |(at, _)| *at);
+            let in_slump = |at: u64| (first + from..first + to).contains(&at);
+            let refused = figures.arrivals.iter().find(|(at, answered)| in_slump(*at) && !answered);
+            let span = refused.map_or(0..0, |(at, _)| at + SECOND..first + to);
+            let came = figures.arrivals.iter().filter(|(at, _)| span.contains(at)).count() as f64;
+            let most = 1.25 * rate * seconds(span.end.saturating_sub(span.start)) + 10.0;
+            bound(came <= most, format!("{came} requests after it was refused in the slump, at most {most:.0}"));
         }
         said.trim_start_matches("; ").to_owned()
     }

@@ -25,8 +25,10 @@ pub(crate) enum Reset {
     /// When a bucket that refills is full.
     #[default]
     Refill,
-    /// When the window ends.
+    /// When the window ends, which is no time in which a part of it refills.
     WindowEnd,
+    /// How long the window is.
+    Named,
     Untold,
 }
 
@@ -55,6 +57,8 @@ pub(crate) struct Limiter {
     pub(crate) shares: Vec<(u64, f64)>,
     /// What is missing is used by somebody else who shares the limit: its size is told as it is.
     pub(crate) neighbour: bool,
+    /// The wait that every refusal names, whatever the limit.
+    pub(crate) names: Option<Duration>,
     /// What it refuses counts as well.
     pub(crate) counts_refused: bool,
     /// What is larger than the whole limit is never let in; else it is when nothing is used.
@@ -84,6 +88,7 @@ impl Limiter {
             tells,
             shares: Vec::new(),
             neighbour: false,
+            names: None,
             counts_refused: false,
             strict: false,
             level: 0.0,
@@ -195,7 +200,7 @@ impl Limiter {
             if self.counts_refused {
                 self.count(at, amount);
             }
-            return Err(Refusal { wait });
+            return Err(Refusal { wait: self.names.or(wait) });
         }
         self.count(at, amount);
         self.used += amount;
@@ -224,27 +229,25 @@ impl Limiter {
                 let window = (self.window_seconds * SECOND) as u64;
                 Duration::from_nanos(window - (at - self.first.unwrap_or(at)) % window)
             }
-            Reset::Refill | Reset::Untold => {
+            Reset::Refill | Reset::Named | Reset::Untold => {
                 Duration::from_secs_f64(((size - left) / size * self.window_seconds).max(0.0))
             }
         };
         let printed = Duration::from_millis(full.as_millis() as u64);
         let scale = |span: Duration| span.mul_f64(size / (size - left).max(1e-9)).min(Duration::from_secs(1_000_000));
         let is_bucket = matches!(self.enforced, Enforced::Bucket { .. });
-        let works_out = match self.tells.reset {
-            Reset::Refill => is_bucket,
-            // Whoever reads it as a refill works out another window each time.
-            Reset::WindowEnd => true,
-            Reset::Untold => false,
+        let works_out = self.tells.reset == Reset::Refill && is_bucket && size - left >= 1.0 && !printed.is_zero();
+        let exact = Duration::from_secs_f64(self.window_seconds);
+        let window = match self.tells.reset {
+            Reset::Named => Some(Span { least: exact, most: exact }),
+            _ => works_out.then(|| Span { least: scale(printed), most: scale(printed + MS) }),
         };
-        let window = (size - left >= 1.0 && !printed.is_zero() && works_out)
-            .then(|| Span { least: scale(printed), most: scale(printed + MS) });
         vec![ServerHint {
             unit: self.unit,
             group: None,
             size: Some(size as u64),
             left: Some(left as u64),
-            full_in: (self.tells.reset != Reset::Untold).then_some(printed),
+            full_in: matches!(self.tells.reset, Reset::Refill | Reset::WindowEnd).then_some(printed),
             window,
             charged: refused.map(|amount| amount as u64),
             refused: refused.is_some(),

@@ -244,11 +244,12 @@ impl Server {
         through.max(slots.unwrap_or(0)).max(upstream.unwrap_or(0)) + if slots.is_none() { work + way } else { way }
     }
 
-    /// From now on it answers. A limit of its own it keeps, at its full size.
+    /// From now on it answers. A limit of its own it keeps, at its full size, and counts what it lets in.
     pub(crate) fn calm(&mut self) {
         let mut limiter = self.manner.limiter.take();
         if let Some(limiter) = &mut limiter {
             limiter.shares = Vec::new();
+            limiter.counts_refused = false;
         }
         self.manner = Manner { limiter, counts: self.manner.counts, silent: self.manner.silent, ..Manner::default() };
     }

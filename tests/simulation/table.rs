@@ -28,6 +28,8 @@ rows! {
     RefusedAtOnce: "a refusal before any answer ends the run",
     Throttled: "a 429 pauses the run",
     ThrottledTogether: "a 429 of the same burst is no new signal",
+    TooManyNamed: "too many at a time, and how many may be",
+    TooMany: "too many at a time, and no number",
     RefusedAlone: "a prompt is refused with nothing else in flight",
     SoftStart: "a server that is not known is met softly",
     SoftAgain: "a server that is back is met softly",

@@ -307,6 +307,7 @@ impl World {
             case,
             random,
         };
+        world.laws.judges_estimates |= world.case.measured.is_some();
         world.start_ns_anchor();
         world.weather();
         world

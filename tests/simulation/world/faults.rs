@@ -153,6 +153,10 @@ impl World {
             Verdict::Failure(Failure { billed: Billed::Maybe, .. }) => reached.reach(Row::Unknown),
             Verdict::Failure(_) => {}
         }
+        let is_crowded = |hint: &&ServerHint| hint.unit == Unit::InFlight;
+        if let Some(hint) = hints.iter().find(is_crowded) {
+            reached.reach(if hint.size.is_some() { Row::TooManyNamed } else { Row::TooMany });
+        }
         let of_day = hints
             .iter()
             .any(|hint| hint.refused && hint.window.is_some_and(|window| window.least >= Duration::from_secs(86_400)));

@@ -22,8 +22,8 @@ pub(crate) struct Figures {
     /// When each prompt's answer was heard, after the start.
     pub(crate) answered: BTreeMap<u64, u64>,
     pub(crate) failed: Vec<(u64, Class)>,
-    /// When requests came to the server, and how many of them it did not answer.
-    arrivals: Vec<u64>,
+    /// When requests came to the server, and whether it answered; and how many of them it did not answer.
+    pub(crate) arrivals: Vec<(u64, bool)>,
     pub(crate) refused: usize,
     /// Failures that may be billed; and those of requests that were begun after the first of them was heard of.
     pub(crate) maybe: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Figures {
 impl Figures {
     /// A request that was begun at `begun` comes to the server at `at`, which says `verdict`.
     pub(super) fn arrives(&mut self, begun: u64, at: u64, verdict: &Verdict) {
-        self.arrivals.push(at);
+        self.arrivals.push((at, matches!(verdict, Verdict::Answer(_))));
         let Verdict::Failure(Failure { billed, .. }) = verdict else { return };
         self.refused += 1;
         if *billed == Billed::Maybe {
@@ -68,8 +68,8 @@ impl Figures {
 
     /// The most requests that came in any second.
     pub(crate) fn busiest_second(&self) -> usize {
-        let within = |(first, at): (usize, &u64)| {
-            self.arrivals[first..].iter().take_while(|other| **other < at + SECOND).count()
+        let within = |(first, (at, _)): (usize, &(u64, bool))| {
+            self.arrivals[first..].iter().take_while(|(other, _)| *other < at + SECOND).count()
         };
         self.arrivals.iter().enumerate().map(within).max().unwrap_or(0)
     }
