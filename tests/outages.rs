@@ -35,7 +35,7 @@ fn an_outage(prompts: u64, latency: Duration, concurrency: &[&str]) {
     let before = log.iter().position(|logged| logged.status != 200).unwrap_or(log.len());
     // It was in the middle.
     assert!(before > 20 && (before as u64) < prompts / 2, "{before} before the outage");
-    assert!((1..=30).contains(&during.len()), "{} requests in the outage", during.len());
+    assert!((1..=45).contains(&during.len()), "{} requests in the outage", during.len());
     assert!(during.iter().all(|logged| logged.status == 503));
     // What was answered before the cut arrived before the cut: nothing is paid twice.
     assert_eq!(log.len() as u64, prompts + during.len() as u64);

@@ -15,7 +15,7 @@ pub enum Unit {
     Requests,
     /// Tokens, as the server counts them: most estimate the input and add the most output that the request names.
     Tokens,
-    /// Requests at a time: what is in flight, whatever the rate. Its window means nothing.
+    /// Requests at a time: what is in flight, whatever the rate. Its window is how long a refusal takes to come back.
     InFlight,
 }
 

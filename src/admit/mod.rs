@@ -8,4 +8,5 @@ pub mod hint;
 pub mod ledger;
 pub mod server;
 pub mod usage_md;
+pub mod widening;
 pub mod within;

@@ -202,7 +202,7 @@ impl Machine {
         }
         let is_idle = self.is_idle();
         if !self.queue.has_ready() {
-            if is_idle && self.queue.is_drawing() {
+            if self.queue.is_drawing() && (is_idle || self.queue.has_last()) {
                 self.pace.bind(WaitFor::Prompts, None);
             } else if is_idle && let Some(at) = self.queue.next_delayed() {
                 let event = self.pace.wait_to_retry(now, at);
@@ -214,8 +214,25 @@ impl Machine {
             self.pace.bind(WaitFor::Reader, None);
             return;
         }
-        let load = Load { in_flight: self.books.in_flight(), open: self.queue.open(), is_idle };
-        let admission = self.pace.admit(now, load, self.queue.ready());
+        let load = Load {
+            in_flight: self.books.in_flight(),
+            open: self.queue.open(),
+            is_idle,
+            is_at_last: self.queue.is_at_last(),
+        };
+        // The one that is asked again alone leaves before the rest, even if it goes behind it else.
+        let mut admission = match self.pace.wanted() {
+            Some(wanted) => self.pace.admit(now, Load { is_at_last: true, ..load }, self.queue.get(wanted).into_iter()),
+            None => self.pace.admit(now, load, self.queue.ready()),
+        };
+        if !admission.behind.is_empty() {
+            admission.behind.drain(..).for_each(|ordinal| self.queue.put_behind(ordinal));
+            self.actions.extend(self.queue.draw().map(Action::Draw));
+            if admission.claims.is_empty() && admission.event.is_none() && admission.stop.is_none() {
+                // What is left may begin, or be drawn.
+                return self.begin(now);
+            }
+        }
         self.say(admission.event);
         if let Some(stop) = admission.stop {
             self.stop(stop);
@@ -251,7 +268,7 @@ impl Machine {
                 self.books.give_back(work, reservation, now.mono);
                 continue;
             }
-            let ticket = self.pace.sent(&work, now.mono);
+            let ticket = self.pace.sent(&work, self.books.in_flight() + 1, now.mono);
             self.actions.push(Action::Send(work.ordinal));
             self.books.sent(work, reservation, ticket);
         }
@@ -286,13 +303,16 @@ impl Machine {
     fn heard(&mut self, now: &Now, ordinal: Ordinal, verdict: Verdict, hints: &[ServerHint]) {
         let Some(mut sent) = self.books.take_sent(ordinal) else { return };
         sent.told.hints = in_short(hints);
-        let (others, ticket) = (self.books.in_flight(), sent.ticket);
-        let reply = Reply { work: &sent.work, ticket, verdict: &verdict, hints, others };
-        let Heard { means, is_there, events, learned, stop } = self.pace.heard(now, reply, self.random.f64());
+        let (others, open, ticket) = (self.books.in_flight(), self.queue.open(), sent.ticket);
+        let reply = Reply { work: &sent.work, ticket, verdict: &verdict, hints, others, open };
+        let Heard { means, is_there, behind, events, learned, stop } = self.pace.heard(now, reply, self.random.f64());
         for event in events {
             self.say(event);
         }
         self.actions.extend(learned.map(Action::Learn));
+        if behind {
+            self.queue.put_behind(ordinal);
+        }
         if is_there {
             let notes = self.books.fail_held(ticket.sent);
             self.follow(notes);

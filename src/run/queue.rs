@@ -1,11 +1,12 @@
 //! What is next: the work that is drawn and waits for its turn.
 //!
 //! The order is strict: the smaller ordinal goes first, so that what is tried again leaves before what is new, and nothing is overtaken. Work of a
-//! later portion waits until the portion before it has ended. What fails without being sent has a lane of its own.
+//! later portion waits until the portion before it has ended. What fails without being sent has a lane of its own, and so has what the server refuses
+//! alone: it goes behind the rest.
 //!
 //! Only drawn work is held, and more is drawn when little of it is left: memory follows what is in flight.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::clock::Mono;
 use crate::model::{Doom, Drawn, Ordinal, Portion, Supply, Work};
@@ -26,6 +27,9 @@ pub(super) struct Queue {
     chunk: usize,
     /// What may begin, as soon as its portion has.
     ready: BTreeMap<Ordinal, Work>,
+    /// What goes behind all that is ready, for the server has refused it alone, or is sure to: nothing starves behind it.
+    last: BTreeMap<Ordinal, Work>,
+    behind: BTreeSet<Ordinal>,
     /// What is to be sent again, from these moments on.
     delayed: BTreeMap<(Mono, Ordinal), Work>,
     /// What fails without being sent.
@@ -45,6 +49,8 @@ impl Queue {
         Self {
             chunk: chunk(in_flight),
             ready: BTreeMap::new(),
+            last: BTreeMap::new(),
+            behind: BTreeSet::new(),
             delayed: BTreeMap::new(),
             doomed: VecDeque::new(),
             portions: VecDeque::new(),
@@ -105,8 +111,37 @@ impl Queue {
 
     /// What may begin now, in order.
     pub(super) fn ready(&self) -> impl Iterator<Item = &Work> {
+        let last = if self.is_at_last() { Some(&self.last) } else { None };
+        self.in_turn(&self.ready).chain(last.into_iter().flat_map(|last| self.in_turn(last)))
+    }
+
+    fn in_turn<'a>(&self, work: &'a BTreeMap<Ordinal, Work>) -> impl Iterator<Item = &'a Work> + use<'a> {
         let portion = self.portions.front().map(|(portion, _)| portion.number);
-        self.ready.values().take_while(move |work| portion.is_none_or(|portion| work.portion <= portion))
+        work.values().take_while(move |work| portion.is_none_or(|portion| work.portion <= portion))
+    }
+
+    /// Whether only what goes behind the rest may begin.
+    pub(super) fn is_at_last(&self) -> bool {
+        let more = self.drawing || (self.supply.left && self.portions.len() < 2);
+        !more && self.in_turn(&self.ready).next().is_none()
+    }
+
+    /// Whether anything goes behind the rest.
+    pub(super) fn has_last(&self) -> bool {
+        !self.last.is_empty()
+    }
+
+    /// From now on this one goes behind the rest.
+    pub(super) fn put_behind(&mut self, ordinal: Ordinal) {
+        self.behind.insert(ordinal);
+        if let Some(work) = self.ready.remove(&ordinal) {
+            self.put_back(work);
+        }
+    }
+
+    /// This one, if it waits for nothing else than its turn.
+    pub(super) fn get(&self, ordinal: Ordinal) -> Option<&Work> {
+        self.ready.get(&ordinal).or_else(|| self.last.get(&ordinal))
     }
 
     /// Whether anything may begin now.
@@ -116,12 +151,13 @@ impl Queue {
 
     /// Takes a piece of work that may begin.
     pub(super) fn take(&mut self, ordinal: Ordinal) -> Option<Work> {
-        self.ready.remove(&ordinal)
+        self.ready.remove(&ordinal).or_else(|| self.last.remove(&ordinal))
     }
 
     /// It has not begun after all.
     pub(super) fn put_back(&mut self, work: Work) {
-        self.ready.insert(work.ordinal, work);
+        let lane = if self.behind.contains(&work.ordinal) { &mut self.last } else { &mut self.ready };
+        lane.insert(work.ordinal, work);
     }
 
     /// It is to be begun again, at this moment or later.
@@ -158,6 +194,7 @@ impl Queue {
     /// A piece of work has ended.
     pub(super) fn ended(&mut self, work: &Work) {
         self.ended += 1;
+        self.behind.remove(&work.ordinal);
         if work.doomed.is_none()
             && let Some((_, open)) = self.portions.iter_mut().find(|(portion, _)| portion.number == work.portion)
         {
@@ -182,7 +219,7 @@ impl Queue {
 
     /// Whether nothing waits, nor ever will.
     pub(super) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.is_dry() && !self.supply.left
+        self.ready.is_empty() && self.last.is_empty() && self.is_dry() && !self.supply.left
     }
 }
 

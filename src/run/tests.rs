@@ -86,7 +86,7 @@ pub(super) fn reservation(tokens: u64) -> Reservation {
 pub(super) fn ticket(sent: u64) -> Ticket {
     let limits = no_limits();
     let mut server = ServerLimits::new(Pacing::Auto, limits, Vec::new(), [], &at(Mono(0)));
-    server.take(Charge::request(10, Some(1)), Mono(sent))
+    server.take(Charge::request(10, Some(1)), 1, Mono(sent))
 }
 
 pub(super) fn answer(input_tokens: u64, output_tokens: u64) -> Verdict {

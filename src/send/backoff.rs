@@ -7,8 +7,8 @@ use std::time::Duration;
 /// The wait before the second try, without jitter.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// The first pause after a 429 that names no wait.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The wait before the first probe of a server that fails.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
 
 /// The longest wait for the next probe of a server that fails.
 const LONGEST_PROBE: Duration = Duration::from_secs(30);
@@ -28,12 +28,13 @@ pub fn backoff(attempt: u32, wait: Option<Duration>, random: f64) -> Duration {
     wait.map_or(own, |wait| own.max(spread(wait, random)))
 }
 
-/// How long all requests pause after the `level`-th 429 in a row (from 1): what the server says, or 1 s doubling to 60 s.
+/// How long all requests pause after the `level`-th refusal in a row (from 1): `first` doubling to 60 s, up to a quarter less at random.
 ///
-/// `random` is from 0 to 1.
+/// `wait`, what the server asks for, is a minimum: our own grows beside it. `random` is from 0 to 1.
 #[must_use]
-pub fn throttle_pause(level: u32, wait: Option<Duration>, random: f64) -> Duration {
-    wait.map_or_else(|| jittered(doubled(FIRST_PAUSE, level), random), |wait| spread(wait, random))
+pub fn throttle_pause(first: Duration, level: u32, wait: Option<Duration>, random: f64) -> Duration {
+    let own = jittered(doubled(first, level), random);
+    wait.map_or(own, |wait| own.max(spread(wait, random)))
 }
 
 /// How long nothing is sent before the `step`-th probe (from 1) of a server that fails: 1 s doubling to 30 s, up to a quarter less at random.
@@ -41,7 +42,7 @@ pub fn throttle_pause(level: u32, wait: Option<Duration>, random: f64) -> Durati
 /// `wait`, what the server asked for, is a minimum. `random` is from 0 to 1.
 #[must_use]
 pub fn probe_wait(step: u32, wait: Option<Duration>, random: f64) -> Duration {
-    let own = jittered(doubled(FIRST_PAUSE, step).min(LONGEST_PROBE), random);
+    let own = jittered(doubled(FIRST_PROBE, step).min(LONGEST_PROBE), random);
     wait.map_or(own, |wait| own.max(spread(wait, random)))
 }
 
@@ -88,15 +89,20 @@ mod tests {
         let millis = |attempt| backoff(attempt, None, 0.0).as_millis();
         let got: Vec<_> = [0, 1, 2, 3, 7, 8, 9, 32, 33, u32::MAX].into_iter().map(millis).collect();
         assert_eq!(got, [500, 500, 1_000, 2_000, 32_000, 60_000, 60_000, 60_000, 60_000, 60_000]);
-        assert_eq!(throttle_pause(1, None, 0.0), Duration::from_secs(1));
-        assert_eq!(throttle_pause(3, None, 1.0), Duration::from_secs(3));
-        assert_eq!(throttle_pause(99, None, 0.0), LONGEST);
+        let pause = |level, wait, random| throttle_pause(Duration::from_secs(1), level, wait, random);
+        assert_eq!(pause(1, None, 0.0), Duration::from_secs(1));
+        assert_eq!(pause(3, None, 1.0), Duration::from_secs(3));
+        assert_eq!(pause(99, None, 0.0), LONGEST);
+        let short = Some(Duration::from_millis(1));
+        assert_eq!((pause(1, short, 0.0), pause(3, short, 0.0)), (Duration::from_secs(1), Duration::from_secs(4)));
+        let long = Duration::from_secs(30);
+        assert_eq!(pause(3, Some(long), 0.0), long);
     }
 
     #[test]
     fn twenty_waiting_requests_do_not_return_in_the_same_millisecond() {
         for wait in [None, Some(Duration::ZERO), Some(Duration::from_millis(120)), Some(Duration::from_secs(23))] {
-            let pause = |i: u32| throttle_pause(1, wait, f64::from(i) / 20.0).as_millis();
+            let pause = |i: u32| throttle_pause(Duration::from_millis(100), 1, wait, f64::from(i) / 20.0).as_millis();
             assert_eq!((0..20).map(pause).collect::<HashSet<_>>().len(), 20, "{wait:?}");
         }
     }
@@ -105,7 +111,7 @@ mod tests {
         #[test]
         fn a_servers_wait_is_a_minimum(step: u32, millis in 0..u64::MAX / 2, random: f64) {
             let wait = Duration::from_millis(millis);
-            for got in [backoff(step, Some(wait), random), throttle_pause(step, Some(wait), random)] {
+            for got in [backoff(step, Some(wait), random), throttle_pause(Duration::from_secs(1), step, Some(wait), random)] {
                 prop_assert!(got >= wait);
                 prop_assert!(got <= wait.max(LONGEST) + Duration::from_secs(1));
             }
@@ -113,7 +119,7 @@ mod tests {
 
         #[test]
         fn our_own_wait_grows_and_is_capped(step in 0..u32::MAX, random in 0.0..=1.0) {
-            for own in [backoff, throttle_pause] {
+            for own in [backoff, |step, wait, random| throttle_pause(Duration::from_secs(1), step, wait, random)] {
                 prop_assert!(own(step, None, random) <= own(step + 1, None, random));
                 prop_assert!(own(step + 1, None, random) <= LONGEST);
                 prop_assert!(own(step, None, random) >= Duration::from_millis(375));

@@ -52,6 +52,16 @@ impl Attempts {
         self.own.entry(prompt).or_default().0 += 1;
     }
 
+    /// The server says that the prompt never fits.
+    pub(crate) fn never_fits(&mut self, prompt: u64) {
+        self.hopeless.insert(prompt);
+    }
+
+    /// Whether nothing may be left to try, of `most` attempts.
+    pub(crate) fn may_be_over(&self, prompt: u64, most: u32) -> bool {
+        self.most_used(prompt) >= most || self.hopeless.contains(&prompt)
+    }
+
     fn own(&self, prompt: u64) -> (u32, u32) {
         self.own.get(&prompt).copied().unwrap_or_default()
     }

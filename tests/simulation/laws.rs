@@ -32,8 +32,8 @@ fn most_beyond(window: u64) -> u64 {
     (window / 6).min(300_000_000)
 }
 
-/// Whether law 9 is judged in the seeds; against the kinds of servers it always is. Not yet: seeds 996, 2890, 3146, 6003, 7358, 9433 and 9735.
-pub(super) const HEALS_IN_ALL_SEEDS: bool = false;
+/// Whether law 9 is judged in the seeds; against the kinds of servers it always is.
+pub(super) const HEALS_IN_ALL_SEEDS: bool = true;
 
 /// A bucket that was full lets through up to twice its size in a window.
 const OF_ANSWERED: f64 = 0.5;
@@ -318,13 +318,17 @@ impl Laws {
                         | WaitFor::Refused
                         | WaitFor::Disk
                         | WaitFor::Retry
+                        // What goes behind the rest waits until it is known what that is.
+                        | WaitFor::Prompts
                 )
             )
         {
             return;
         }
         let Some((tokens, daily)) = self.refused else {
-            self.demand(false, "2 (never late)", || format!("a prompt waits until {to:?} and was not asked for"));
+            self.demand(false, "2 (never late)", || {
+                format!("a prompt waits until {to:?} and was not asked for: {:?}", state.binds)
+            });
             return;
         };
         if daily && self.wall_steps {
@@ -489,6 +493,12 @@ impl Laws {
         if matches!(verdict, Verdict::Failure(Failure { kind: Kind::Throttled, .. })) && (alone || larger) {
             self.used_up.refused_alone(prompt);
             self.reached.reach_if(alone, Row::RefusedAlone);
+            if hints
+                .iter()
+                .any(|hint| hint.refused && hint.size.zip(hint.charged).is_some_and(|(size, charged)| charged > size))
+            {
+                self.used_up.never_fits(prompt);
+            }
         }
         match verdict {
             Verdict::Answer(_) if sent > self.last_refusal => {
@@ -521,6 +531,8 @@ impl Laws {
             Verdict::Answer(_) => turn.answered = true,
             Verdict::Failure(failure) => match failure.kind {
                 Kind::Run(stop) => self.stopped |= stop == RunStop::Quota && self.quota_stops,
+                // What is said to one that is too large, or too many at a time, is no wait for the others.
+                Kind::Throttled if larger || hints.iter().any(|hint| hint.refused && hint.unit == Unit::InFlight) => {}
                 Kind::Throttled => {
                     self.server_wait = self.server_wait.max(now.mono.plus(failure.wait.unwrap_or_default()).0);
                 }
@@ -563,6 +575,11 @@ impl Laws {
     /// The end of the wait that the server asked for, or that the machine announced.
     pub(crate) fn not_before(&self, prompt: u64) -> u64 {
         self.turns.get(&prompt).map_or(0, |turn| turn.not_before)
+    }
+
+    /// Whether the prompt may have used up its attempts.
+    pub(crate) fn may_be_over(&self, prompt: u64) -> bool {
+        self.used_up.may_be_over(prompt, self.attempts)
     }
 
     /// Whether the prompt has used up its attempts.
@@ -676,7 +693,8 @@ impl Laws {
             _ => None,
         });
         let asked = self.pause.max(self.server_wait).max(self.last_refusal) > from;
-        let inferred = inferred.filter(|limit| limit.source == Source::Estimate);
+        // How many may be in flight is no rate.
+        let inferred = inferred.filter(|limit| limit.source == Source::Estimate && limit.unit != Unit::InFlight);
         let Some(limit) = inferred.filter(|_| state.ready && state.room && !asked) else {
             self.held_since = None;
             return;

@@ -48,9 +48,9 @@ const PLAIN: Class = Class {
 const CLASSES: &[Class] = &[
     PLAIN,
     Class { name: "tells only by refusals", tells: TEXT, most_requests: 1.05, ..PLAIN },
-    Class { name: "names only waits", tells: WAIT, most_requests: 1.05, ..PLAIN },
-    Class { name: "says nothing", tells: SILENT, most_requests: 1.055, ..PLAIN },
-    Class { name: "enforces slices of a second", sliced: true, most_requests: 1.02, least_use: 0.95, ..PLAIN },
+    Class { name: "names only waits", tells: WAIT, most_requests: 1.1, ..PLAIN },
+    Class { name: "says nothing", tells: SILENT, most_requests: 1.15, ..PLAIN },
+    Class { name: "enforces slices of a second", sliced: true, most_requests: 1.045, least_use: 0.95, ..PLAIN },
     Class {
         name: "enforces slices, and tells only by refusals",
         sliced: true,
@@ -71,7 +71,7 @@ const CLASSES: &[Class] = &[
         name: "tells twice of what it enforces",
         tells: Tells { lie: 2.0, ..HEADERS },
         // What its headers promise is believed until the first refusals.
-        most_requests: 1.25,
+        most_requests: 1.9,
         ..PLAIN
     },
 ];

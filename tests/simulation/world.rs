@@ -417,8 +417,10 @@ impl World {
         let batch = self.open_in_batch.iter().find(|(_, open)| **open > 0).map_or(0, |(batch, _)| *batch);
         let machine = self.machine.as_ref().expect("asked while it runs");
         let before = self.mono;
-        let ready =
-            self.ready.iter().any(|(ordinal, &at)| at <= before && self.work[ordinal.0 as usize].portion <= batch);
+        let ready = self.ready.iter().any(|(ordinal, &at)| {
+            let work = &self.work[ordinal.0 as usize];
+            at <= before && work.portion <= batch && !self.laws.may_be_over(number(&work.key))
+        });
         Waiting {
             in_flight: machine.progress().in_flight,
             asks: self.asking,

@@ -24,12 +24,6 @@ const MOST_GROWTH: f64 = 64.0;
 const MOST_PATIENCE: u32 = 1;
 /// Above so many tokens a minute a server that says `slow_down` wants growth of at most a half in 15 minutes (FACTS B.3).
 const RAMP_TOKENS_PER_MINUTE: f64 = 1e6;
-/// A rate that was too much is cut to this,
-const CUT: f64 = 0.8;
-/// or to what was let in, if that was measured for this part of the window, but at the most to the first of these and at least to the second.
-const MEASURED: f64 = 0.125;
-const MOST_CUT: f64 = 0.4;
-const LEAST_CUT: f64 = 0.9;
 /// What was sent is compared with what the server counts for it after this part of the limit,
 const COMPARED: f64 = 0.125;
 /// and after so many times what may have arrived in another order than it left;
@@ -38,6 +32,12 @@ const SURE: f64 = 8.0;
 const COMPARED_WEIGHT: f64 = 0.5;
 /// The server counts at the most so many times what we do, or that part of it.
 const MOST_SCALE: f64 = 3.0;
+/// A limit that is spread evenly lets through so much of its window's worth at once: one part of this many.
+const EVEN: u32 = 16;
+/// A moment at which a window ends is told within this, and a 64th of the window.
+const SAME_END: Duration = Duration::from_millis(50);
+/// A change of less than this part is no news.
+const NEWS: f64 = 0.1;
 /// Rounding of the level never keeps a request back.
 const GRAIN: f64 = 1e-6;
 
@@ -50,6 +50,27 @@ enum Growth {
     Tried { patience: u32 },
     /// After a `slow_down`: freely up to a million tokens a minute, then by a half in 15 minutes.
     Ramp,
+}
+
+/// What a hint tells of the time until a bucket is full.
+#[derive(Clone, Copy, Debug)]
+struct Full {
+    /// When it will be.
+    at: Mono,
+    left: f64,
+    /// The window that follows from that, of a bucket that refills all the time.
+    window: Option<Duration>,
+}
+
+/// What is known of a window that is one of those that begin one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// It is the one that was known.
+    Same,
+    /// So much is left of it.
+    In(Duration),
+    /// It ends so long after the one before it.
+    After(Duration),
 }
 
 /// A size that is told, or found.
@@ -86,8 +107,6 @@ pub(super) struct Bucket {
     /// What can be taken at `at`; below zero where more was taken than we thought there was.
     level: f64,
     at: Mono,
-    /// Whether it has been full since the last cut.
-    rested: bool,
     /// How many times our charge the server counts: it estimates tokens its own way, and others may use the same account.
     scale: f64,
     /// An earlier hint, against which the next ones show what the server counts.
@@ -96,8 +115,16 @@ pub(super) struct Bucket {
     confirmed: Mono,
     /// The largest size that it had in this run.
     highest: f64,
-    /// It is not tried with more than this: the size that the server tells of the same limit.
-    pub(super) most: f64,
+    /// When the request had left whose hint is the latest.
+    hinted: Mono,
+    /// What was last said of it.
+    said: Option<(f64, Duration)>,
+    /// What the hint before the latest told of the time until it is full.
+    told: Option<Full>,
+    /// When the window ends, where it is one of those that begin one after the other.
+    ends: Option<Mono>,
+    /// The latest hint of what is left, where its window is not told.
+    seen: Option<Anchor>,
     growth: Growth,
 }
 
@@ -117,12 +144,15 @@ impl Bucket {
             learned,
             level: 0.0,
             at: now,
-            rested: false,
             scale: 1.0,
             anchor: None,
             confirmed: now,
             highest: size,
-            most: f64::INFINITY,
+            hinted: Mono(0),
+            said: None,
+            told: None,
+            ends: None,
+            seen: None,
             growth,
         };
         bucket.level = bucket.depth(now);
@@ -148,9 +178,9 @@ impl Bucket {
         self.growth == Growth::Ramp
     }
 
-    /// Whether it is worked out from 429s that say nothing, as a rate to keep.
-    pub(super) fn is_estimate(&self) -> bool {
-        self.source == Source::Estimate && !self.is_ramp()
+    /// Whether it is the person's own limit, spread over its window: the server has no part in it.
+    pub(super) fn is_own(&self) -> bool {
+        self.group.as_deref() == Some(LearnedLimit::SETTINGS)
     }
 
     /// Whether it is of a day, or of hours.
@@ -161,7 +191,7 @@ impl Bucket {
     /// How much more than its known size is tried at `now`.
     fn factor(&self, now: Mono) -> f64 {
         let windows = self.confirmed.until(now).as_secs_f64() / self.window.as_secs_f64();
-        let factor = match self.growth {
+        match self.growth {
             Growth::Told => 1.0,
             Growth::Tried { patience } => {
                 // One that was larger before may be so again at any time.
@@ -174,8 +204,7 @@ impl Bucket {
                 let free = ((RAMP_TOKENS_PER_MINUTE / self.size).max(1.0).ln() / 1.5_f64.ln()).min(windows);
                 1.5_f64.powf(free + (windows - free) / 15.0)
             }
-        };
-        factor.min((self.most / self.size).max(1.0))
+        }
     }
 
     /// Units a second at `now`.
@@ -196,13 +225,22 @@ impl Bucket {
     }
 
     fn refill(&mut self, now: Mono) {
+        if let Some(ends) = self.ends {
+            if now >= ends {
+                let over = ends.until(now).as_nanos() / self.window.as_nanos().max(1) + 1;
+                self.ends = Some(ends.plus(self.window.saturating_mul(u32::try_from(over).unwrap_or(u32::MAX))));
+                self.level = self.depth(now);
+                self.anchor = None;
+            }
+            self.at = now.max(self.at);
+            return;
+        }
         if now > self.at {
             let passed = self.at.until(now);
             let full = self.depth(now);
             self.level += self.rate(now) * passed.as_secs_f64();
             if self.level >= full {
                 self.level = full;
-                self.rested = true;
                 self.anchor = None;
                 self.confirmed = self.confirmed.plus(passed).min(now);
             }
@@ -219,9 +257,17 @@ impl Bucket {
         if missing <= GRAIN {
             return None;
         }
+        if let Some(ends) = self.ends {
+            return Some(ends);
+        }
         // A hair more than it takes, so that rounding does not wake us too early.
         let wait = Duration::try_from_secs_f64(missing / self.rate(now)).unwrap_or(Duration::MAX);
         Some(now.plus(wait.saturating_add(Duration::from_nanos(100))))
+    }
+
+    /// Whether `charge` never fits, even in a full bucket.
+    pub(super) fn is_over(&self, charge: f64) -> bool {
+        charge * self.scale > self.size.max(1.0)
     }
 
     pub(super) fn take(&mut self, charge: f64, now: Mono) {
@@ -243,6 +289,78 @@ impl Bucket {
     pub(super) fn explains(&mut self, charge: f64, now: Mono) -> bool {
         self.refill(now);
         self.level - charge * self.scale < self.reserve(now) + 0.05 * self.depth(now)
+    }
+
+    /// Whether a hint that came with a request that left at `sent` is the latest; requests are heard of in another order than they leave.
+    pub(super) fn is_latest(&mut self, sent: Mono) -> bool {
+        let is_latest = sent >= self.hinted;
+        self.hinted = self.hinted.max(sent);
+        is_latest
+    }
+
+    /// Takes in that a hint with `left` tells that it is full at `at`, and the `window` that would follow. Where that moment stays while the window
+    /// would be another one, it is one of those that begin one after the other. Returns what that says of it then.
+    pub(super) fn fills(&mut self, at: Mono, left: f64, window: Option<Duration>, now: Mono) -> Option<Ends> {
+        let slack = self.window / 64 + SAME_END;
+        let near = |one: Mono, two: Mono| one.until(two).max(two.until(one)) <= slack;
+        let before = self.told;
+        // The first hint of a window is what the others are compared with.
+        if before.is_none_or(|before| !near(before.at, at) || left > before.left) {
+            self.told = Some(Full { at, left, window });
+        }
+        let was_fixed = self.ends.is_some();
+        let is_fixed = before.is_some_and(|before| {
+            before.window.zip(window).is_some_and(|(one, two)| {
+                // So much later a bucket that refills all the time would be full.
+                let later = one.min(two).mul_f64(((before.left - left) / self.size).clamp(0.0, 1.0));
+                near(before.at, at) && later >= slack * 4 && one.abs_diff(two) > one.max(two) / 4
+            })
+        });
+        if !was_fixed && !is_fixed {
+            return None;
+        }
+        self.anchor = None;
+        self.ends = Some(at.max(now));
+        match before {
+            // A window begins when the one before it ends.
+            Some(before) if was_fixed && !near(before.at, at) && before.at < at => {
+                Some(Ends::After(before.at.until(at)))
+            }
+            _ if was_fixed => Some(Ends::Same),
+            _ => Some(Ends::In(now.until(at))),
+        }
+    }
+
+    /// What is to be said of it now, where it is another limit than was said before: changes of a few per cent are no news.
+    pub(super) fn news(&mut self) -> Option<LearnedLimit> {
+        let known = self.said.is_some_and(|(size, window)| {
+            (self.size - size).abs() <= NEWS * size && self.window.abs_diff(window) <= window.mul_f64(NEWS)
+        });
+        (!known).then(|| {
+            self.said = Some((self.size, self.window));
+            self.learned()
+        })
+    }
+
+    /// The window, where hints that name none show that it refills faster than was thought.
+    pub(super) fn shorter_window(&self, hint: Anchor) -> Option<Duration> {
+        let anchor = self.seen?;
+        let passed = anchor.sent.until(hint.sent).as_secs_f64();
+        let gained = hint.left - anchor.left + (hint.sent_before - anchor.sent_before) - hint.others - anchor.others;
+        let expected = self.size * passed / self.window.as_secs_f64();
+        (passed > 0.0 && gained > 2.0 * expected + 1.0)
+            .then(|| Duration::try_from_secs_f64(self.size * passed / gained).ok())
+            .flatten()
+    }
+
+    /// Of a window whose kind is not known nothing comes at once: a burst and what refills beside it would be too much for one that slides.
+    pub(super) fn is_even(&mut self) {
+        self.burst = self.window / EVEN;
+    }
+
+    /// The hint that the next one is compared with for that.
+    pub(super) fn see(&mut self, hint: Anchor) {
+        self.seen = Some(hint);
     }
 
     /// A hint of what was left when a request arrived: `others` may have been taken since. `now` is when it was heard.
@@ -293,35 +411,11 @@ impl Bucket {
             self.anchor = None;
         }
         self.highest = self.highest.max(size);
-        if self.burst == self.window {
-            self.burst = window;
-        }
+        self.burst = if self.burst == self.window { window } else { self.burst.min(window / EVEN) };
         (self.size, self.window, self.source) = (size, window, source);
         (self.confirmed, self.learned) = (now, wall);
         self.level = self.level.min(self.depth(now));
         news
-    }
-
-    /// A refusal that says nothing: what was tried is too much. The rate is cut once for a burst of them.
-    ///
-    /// `admitted` is what was let in since the refusal before it, and over how long: between two moments at which the bucket was empty, that is what
-    /// refilled. A bucket that was full in between, as one of a slice often is, lost some of that.
-    pub(super) fn cut(&mut self, admitted: Option<(f64, Duration)>, now: &Now) {
-        self.refill(now.mono);
-        let tried = self.size * self.factor(now.mono);
-        let measured = admitted
-            .filter(|(_, passed)| *passed >= self.window.mul_f64(MEASURED) && !self.rested && self.burst == self.window)
-            .map(|(amount, passed)| amount / passed.as_secs_f64() * self.window.as_secs_f64());
-        let size = measured.unwrap_or(tried * CUT).clamp(tried * MOST_CUT, tried * LEAST_CUT);
-        let near = (size - self.size).abs() <= 0.1 * self.size;
-        let patience = match self.growth {
-            Growth::Tried { patience } if near => (patience + 1).min(MOST_PATIENCE),
-            _ => 0,
-        };
-        self.confirm(&Told { size, window: self.window, source: Source::Estimate }, false, now);
-        self.growth = Growth::Tried { patience };
-        self.rested = false;
-        self.level = self.level.min(0.0);
     }
 
     /// What is kept of it between runs.

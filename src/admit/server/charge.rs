@@ -36,6 +36,12 @@ impl Charge {
     }
 }
 
+impl Charge {
+    pub(super) fn at_least_zero(self) -> Self {
+        Self { requests: self.requests.max(0.0), tokens: self.tokens.max(0.0) }
+    }
+}
+
 impl std::ops::AddAssign for Charge {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
@@ -55,11 +61,15 @@ impl std::ops::Sub for Charge {
 pub struct Ticket {
     /// When it was sent.
     pub sent: Mono,
+    /// Requests in flight when it was sent, itself among them.
+    pub rank: usize,
     pub(super) charge: Charge,
     /// What had been sent in all before it.
     pub(super) sent_before: Charge,
     /// What had been heard of before it was sent: that reached the server before it.
     pub(super) heard_before: Charge,
+    /// What had been refused by then.
+    pub(super) refused_before: Charge,
 }
 
 /// What was sent until when, over the last window, in 32 steps.

@@ -1,41 +1,34 @@
-//! The server's own limits as we picture them: told by headers and refusals, estimated where it says nothing.
+//! The server's own limits as we picture them: told by headers and refusals (`told`, `bucket`), or shown by refusals that say nothing (`refusal`,
+//! `guess`). What is told is trusted; a guess is tried soon, and is gone where it is not there.
 //!
 //! The ledger keeps the limits that a person sets; this keeps us off those that the server has. Admission obeys both. It is a value of one run: what
 //! other programs take from the same account shows in the hints.
 
 mod bucket;
 mod charge;
-mod estimate;
+mod guess;
+mod refusal;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use charge::{Charge, Ticket};
 
 use std::time::Duration;
 
-use bucket::{Anchor, Bucket, Told};
+use bucket::Bucket;
 use charge::{History, of_amount, to_f64};
+use guess::{Guess, Measure};
 
-use super::hint::{LearnedLimit, ServerHint, Source, Span, Unit, is_daily};
+use super::hint::{LearnedLimit, ServerHint, Source, Unit, is_daily};
 use super::ledger::Amount;
 use crate::clock::{Mono, Now, nanos};
 use crate::model::Limits;
 
-/// Windows that a server may mean; the person's own comes before them.
-const WINDOWS: [Duration; 5] = [
-    Duration::from_secs(60),
-    Duration::from_secs(86_400),
-    Duration::from_secs(1),
-    Duration::from_secs(10),
-    Duration::from_secs(3_600),
-];
 /// A minute's limit that is enforced in slices is enforced in sixty.
 const SLICES: u32 = 60;
-/// What a server says that it counts for one request tells this much of what it counts for others.
-const TOLD_WEIGHT: f64 = 0.25;
-/// A limit is saved again when it was confirmed so long ago.
-const STALE: Duration = Duration::from_secs(300);
-
+/// A window of a limit that is longer than this, in seconds, is worth waiting for its end.
+const LONG: f64 = 3.0;
 /// How a minute's limit is spread over the minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
@@ -97,6 +90,8 @@ struct Heard<'a> {
     others: Charge,
     /// Whether it starts a burst of refusals.
     signal: bool,
+    /// Whether it tells of several windows of one limit.
+    several: bool,
     now: &'a Now,
 }
 
@@ -110,9 +105,28 @@ pub struct ServerLimits {
     heard: Charge,
     /// What was refused of what was sent.
     refused: Charge,
-    /// When the last refusal that we could not explain had been sent, and what had been let in by then.
+    /// When the measure of what is let in began: that refusal had been sent, and what had been let in by then.
     emptied: Option<(Mono, Charge)>,
+    /// What had been let in when the last refusal had been sent.
+    let_in: Charge,
+    /// How long a refusal takes to come back.
+    echo: Duration,
+    /// The latest measure of refusals that nothing explained.
+    latest: Option<Measure>,
+    /// How many measures in a row agreed with the one before, and how many more have to, because guesses turned out to be none.
+    agreeing: u32,
+    doubts: u32,
+    /// The server does not even let in what it tells of.
+    told_is_wrong: bool,
+    /// The rate that refusals show, where nothing that is told explains them.
+    guess: Option<Guess>,
+    /// The size of it that was said last.
+    said: Option<f64>,
+    /// The bound on requests at a time that an earlier run kept.
+    in_flight: Option<LearnedLimit>,
     history: History,
+    /// When the latest request had left that was answered.
+    answered: Option<Mono>,
     /// Limits that were said to be nearly used up.
     warned: Vec<(Unit, Duration)>,
     changed: bool,
@@ -137,13 +151,35 @@ impl ServerLimits {
             heard: Charge::default(),
             refused: Charge::default(),
             emptied: None,
+            let_in: Charge::default(),
+            echo: Duration::ZERO,
+            latest: None,
+            agreeing: 0,
+            doubts: 0,
+            told_is_wrong: false,
+            guess: None,
+            said: None,
+            in_flight: None,
             history: History::new(limits.window),
+            answered: None,
             warned: Vec::new(),
             changed: false,
             news: Vec::new(),
         };
         let recent: Vec<(Mono, Amount)> = recent.into_iter().collect();
         for limit in learned {
+            match limit {
+                LearnedLimit { unit: Unit::InFlight, .. } => {
+                    server.in_flight = Some(limit);
+                    continue;
+                }
+                LearnedLimit { source: Source::Estimate, size, .. } => {
+                    server.said = Some(size);
+                    server.guess = Some(Guess::kept(&limit, now.mono));
+                    continue;
+                }
+                _ => {}
+            }
             let mut bucket = Bucket::new(limit, now.mono);
             // It was not full when that window began: at the worst it was empty, and what was taken since is what refilled. Of a window that is
             // longer than ours only a part is known.
@@ -159,7 +195,7 @@ impl ServerLimits {
         if pacing == Pacing::Smooth {
             server.smooth_settings(now);
         }
-        server.cap_estimates();
+        server.cap_guess();
         server
     }
 
@@ -172,7 +208,7 @@ impl ServerLimits {
             if let Some(most) = most {
                 let limit = LearnedLimit {
                     unit,
-                    group: Some(OWN.to_owned()),
+                    group: Some(LearnedLimit::SETTINGS.to_owned()),
                     size: to_f64(most),
                     window,
                     burst: window / SLICES,
@@ -192,7 +228,72 @@ impl ServerLimits {
     /// Whether anything is known of the server: then it is not met softly.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.buckets.iter().any(|bucket| bucket.group.as_deref() != Some(OWN))
+        self.guess.is_some() || self.buckets.iter().any(|bucket| !bucket.is_own())
+    }
+
+    /// The bound on requests at a time that an earlier run kept.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<&LearnedLimit> {
+        self.in_flight.as_ref()
+    }
+
+    /// Whether a request of `charge` is larger than a limit that the server tells.
+    #[must_use]
+    pub fn is_over(&self, charge: Charge) -> bool {
+        let told = self.buckets.iter().filter(|bucket| !bucket.is_ramp() && !bucket.is_own());
+        told.into_iter().any(|bucket| bucket.is_over(charge.of(bucket.unit)))
+    }
+
+    /// When as much time has passed since the last burst of refusals as lay between it and the one before: a window that is used up may end then.
+    #[must_use]
+    pub fn may_open(&self) -> Option<Mono> {
+        let ((at, _), latest) = self.emptied.zip(self.latest)?;
+        (latest.seconds >= LONG).then(|| at.plus(Duration::try_from_secs_f64(latest.seconds).unwrap_or(Duration::MAX)))
+    }
+
+    /// Whether nothing has left after this request.
+    #[must_use]
+    pub fn is_newest(&self, ticket: &Ticket) -> bool {
+        (self.sent - ticket.sent_before - ticket.charge).requests < 0.5
+    }
+
+    /// When the latest request had left that was answered.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Mono> {
+        self.answered
+    }
+
+    /// Whether nothing was answered that left in the window of a minute before this request.
+    #[must_use]
+    pub fn is_unused(&self, ticket: &Ticket) -> bool {
+        self.answered.is_none_or(|at| at.plus(self.limits.window) <= ticket.sent)
+    }
+
+    /// Requests a second that a guess lets through; `None` where there is none.
+    #[must_use]
+    pub fn held(&self) -> Option<f64> {
+        self.guess.as_ref().map(|guess| guess.rate() / self.mean().of(guess.unit).max(1.0))
+    }
+
+    /// Requests a second that the server lets in, as far as refusals have shown it; `None` where they have not.
+    #[must_use]
+    pub fn shown(&self) -> Option<f64> {
+        self.held().or_else(|| {
+            let latest = self.latest?;
+            Some(latest.let_in.requests / latest.seconds)
+        })
+    }
+
+    /// Whether a request that was let in lies between the last refusal and this request, which is refused as well.
+    #[must_use]
+    pub fn lets_in(&self, ticket: &Ticket) -> bool {
+        (ticket.sent_before - self.refused - self.let_in).requests >= 1.0
+    }
+
+    /// The mean of what was sent.
+    fn mean(&self) -> Charge {
+        let requests = self.sent.requests.max(1.0);
+        Charge { requests: 1.0, tokens: self.sent.tokens / requests }
     }
 
     /// When a request of `charge` fits after `before` was claimed; `None` if now.
@@ -205,16 +306,36 @@ impl ServerLimits {
                 latest = Some((until, index));
             }
         }
-        latest.map(|(until, index)| ServerWait { limit: self.buckets[index].learned(), until })
+        let told = latest.map(|(until, index)| ServerWait { limit: self.buckets[index].learned(), until });
+        let guessed = self.guess.as_mut().and_then(|guess| {
+            let until = guess.frees(before.of(guess.unit), charge.of(guess.unit), self.echo, now)?;
+            Some(ServerWait { limit: guess.learned(self.limits.window), until })
+        });
+        match (told, guessed) {
+            (Some(told), Some(guessed)) => Some(if guessed.until > told.until { guessed } else { told }),
+            (told, guessed) => told.or(guessed),
+        }
     }
 
-    /// A request leaves.
-    pub fn take(&mut self, charge: Charge, now: Mono) -> Ticket {
-        let ticket = Ticket { sent: now, charge, sent_before: self.sent, heard_before: self.heard };
+    /// A request leaves, the `rank`-th at a time.
+    pub fn take(&mut self, charge: Charge, rank: usize, now: Mono) -> Ticket {
+        let ticket = Ticket {
+            sent: now,
+            rank,
+            charge,
+            sent_before: self.sent,
+            heard_before: self.heard,
+            refused_before: self.refused,
+        };
         self.history.note(self.sent, now);
         self.sent += charge;
         for bucket in &mut self.buckets {
             bucket.take(charge.of(bucket.unit), now);
+        }
+        // So much was let in that there is no such limit.
+        if self.guess.as_mut().is_some_and(|guess| guess.take(charge.of(guess.unit), now)) {
+            self.changed |= self.guess.take().is_some();
+            self.said = None;
         }
         ticket
     }
@@ -223,13 +344,20 @@ impl ServerLimits {
     pub fn heard(&mut self, ticket: Ticket, hints: &[ServerHint], outcome: Outcome, now: &Now) -> Vec<News> {
         let signal = matches!(outcome, Outcome::Refused { signal: true } | Outcome::SlowDown { signal: true });
         // What may have been taken after this request arrived: all that was sent but not heard of when it left.
-        let others = self.sent - ticket.charge - ticket.heard_before;
-        let heard = Heard { ticket: &ticket, others, signal, now };
+        let mut others = self.sent - ticket.charge - ticket.heard_before;
+        // Nobody says that a refusal costs tokens; unsuccessful requests do count.
+        others.tokens -= (self.refused - ticket.refused_before).tokens;
+        let same = |one: &ServerHint, other: &ServerHint| one.unit == other.unit && one.group == other.group;
+        let several = hints.iter().enumerate().any(|(place, one)| hints[..place].iter().any(|other| same(one, other)));
+        let heard = Heard { ticket: &ticket, others, signal, several, now };
         self.heard += ticket.charge;
+        if outcome == Outcome::Admitted {
+            self.answered = self.answered.max(Some(ticket.sent));
+        }
         let refused = matches!(outcome, Outcome::Refused { .. } | Outcome::SlowDown { .. });
         if refused {
+            self.echo = ticket.sent.until(now.mono);
             self.refused += ticket.charge;
-            // Nobody says that a refusal costs tokens; unsuccessful requests do count.
             for bucket in self.buckets.iter_mut().filter(|bucket| bucket.unit == Unit::Tokens) {
                 bucket.give_back(ticket.charge.tokens);
             }
@@ -242,20 +370,21 @@ impl ServerLimits {
             Outcome::SlowDown { signal: true } => self.slow_down(now),
             Outcome::SlowDown { signal: false } | Outcome::Admitted | Outcome::Other => {}
         }
-        self.cap_estimates();
+        self.cap_guess();
         std::mem::take(&mut self.news)
     }
 
-    /// What is to be kept between runs, if that has changed since it was last asked for.
-    pub fn take_changed(&mut self) -> Option<Vec<LearnedLimit>> {
-        std::mem::take(&mut self.changed).then(|| self.learned())
+    /// Whether what is to be kept between runs has changed since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// What is known of the server's limits.
     #[must_use]
     pub fn learned(&self) -> Vec<LearnedLimit> {
-        let kept = self.buckets.iter().filter(|bucket| !bucket.is_ramp() && bucket.group.as_deref() != Some(OWN));
-        kept.map(Bucket::learned).collect()
+        let kept = self.buckets.iter().filter(|bucket| !bucket.is_ramp() && !bucket.is_own());
+        let guess = self.guess.as_ref().filter(|guess| guess.is_kept());
+        kept.map(Bucket::learned).chain(guess.map(|guess| guess.learned(self.limits.window))).collect()
     }
 
     /// Requests a second that the server's limits let through in the long run, at `tokens` each, and how many at once; `None` where nothing is known.
@@ -265,100 +394,11 @@ impl ServerLimits {
             let each = mean.of(bucket.unit).max(1.0);
             Sustained { per_second: bucket.rate(now) / each, at_once: bucket.depth(now) / each }
         };
-        self.buckets.iter().map(of).reduce(Sustained::min)
-    }
-
-    fn hint(&mut self, hint: &ServerHint, heard: &Heard<'_>) {
-        let Heard { ticket, others, now, .. } = *heard;
-        let Some(index) = self.bucket_of(hint, heard) else { return };
-        let bucket = &mut self.buckets[index];
-        if let (Some(charged), Unit::Tokens) = (hint.charged, hint.unit) {
-            bucket.count(to_f64(charged) / ticket.charge.tokens.max(1.0), TOLD_WEIGHT);
-        }
-        let Some(left) = hint.left else { return };
-        // A refusal that names more room than was asked for is of a part of the window: it says nothing of the level.
-        if hint.refused && hint.charged.is_some_and(|charged| charged <= left) {
-            return;
-        }
-        let told = Anchor {
-            left: to_f64(left),
-            sent: ticket.sent,
-            sent_before: ticket.sent_before.of(hint.unit),
-            // What came after a request that was refused is most likely refused too.
-            others: if hint.refused { 0.0 } else { others.of(hint.unit) },
-        };
-        bucket.hint_level(told, now.mono);
-        if !hint.refused && hint.window.is_some() {
-            bucket.compare(told, now.mono);
-        }
-        let size = bucket.size;
-        if to_f64(left) < size / 10.0 && bucket.is_daily() && !self.warned.contains(&(hint.unit, bucket.window)) {
-            self.warned.push((hint.unit, bucket.window));
-            self.news.push(News::NearlyUsed { limit: bucket.learned(), left });
-        }
-    }
-
-    /// The bucket that a hint is of, made or brought up to it.
-    fn bucket_of(&mut self, hint: &ServerHint, heard: &Heard<'_>) -> Option<usize> {
-        let Heard { ticket, signal, now, .. } = *heard;
-        let window = hint.window.and_then(|span| self.window(hint, span));
-        let daily = window.map(is_daily);
-        let size = hint.size.filter(|size| *size > 0).map(to_f64);
-        let same = |bucket: &Bucket| {
-            bucket.unit == hint.unit && bucket.group == hint.group && bucket.source != Source::Estimate
-        };
-        let index = self.buckets.iter().position(|bucket| {
-            same(bucket)
-                && daily
-                    .map_or_else(|| size.is_none_or(|size| near(size, bucket.size)), |daily| daily == bucket.is_daily())
+        let guess = self.guess.as_ref().filter(|guess| !guess.is_tried()).map(|guess| {
+            let per_second = guess.rate() / mean.of(guess.unit).max(1.0);
+            Sustained { per_second, at_once: 1.0 }
         });
-        // A window that is not told is that of the bucket that there is, if it is one of a minute.
-        let index = index
-            .or_else(|| self.buckets.iter().position(|bucket| same(bucket) && daily.is_none() && !bucket.is_daily()));
-        let Some(index) = index else {
-            let window = window.unwrap_or(self.limits.window);
-            let limit = LearnedLimit {
-                unit: hint.unit,
-                group: hint.group.clone(),
-                size: size?,
-                window,
-                burst: self.burst(window),
-                source: hint.source,
-                learned: now.wall,
-            };
-            let mut bucket = Bucket::new(limit, ticket.sent);
-            // Until a hint says what is left, all that we sent in its window counts.
-            bucket.take((self.sent - self.history.before(window, now.mono)).of(hint.unit), now.mono);
-            self.news.push(News::Learned(bucket.learned()));
-            self.changed = true;
-            self.buckets.push(bucket);
-            return Some(self.buckets.len() - 1);
-        };
-        let bucket = &mut self.buckets[index];
-        if let Some(size) = size {
-            let window = window.unwrap_or(bucket.window);
-            let stale = (now.wall - bucket.learned).to_std().unwrap_or_default() > STALE;
-            // Headers are surer than the text of a refusal of the same limit.
-            let source = if bucket.source == Source::Headers { Source::Headers } else { hint.source };
-            if bucket.confirm(&Told { size, window, source }, signal, now) {
-                self.news.push(News::Learned(bucket.learned()));
-                self.changed = true;
-            } else if stale {
-                self.changed = true;
-            }
-        }
-        Some(index)
-    }
-
-    /// The window that is meant by one known within bounds; `None` where too many could be.
-    fn window(&self, hint: &ServerHint, span: Span) -> Option<Duration> {
-        let known = self
-            .buckets
-            .iter()
-            .find(|bucket| bucket.unit == hint.unit && bucket.group == hint.group && span.holds(bucket.window));
-        let named = std::iter::once(self.limits.window).chain(WINDOWS).find(|window| span.holds(*window));
-        let narrow = span.most <= span.least + span.least / 4;
-        known.map(|bucket| bucket.window).or(named).or_else(|| narrow.then(|| (span.least + span.most) / 2))
+        self.buckets.iter().map(of).chain(guess).reduce(Sustained::min)
     }
 
     fn burst(&self, window: Duration) -> Duration {
@@ -381,11 +421,4 @@ impl Sustained {
     pub fn min(self, other: Self) -> Self {
         Self { per_second: self.per_second.min(other.per_second), at_once: self.at_once.min(other.at_once) }
     }
-}
-
-/// The group under which the person's own limits are spread.
-const OWN: &str = LearnedLimit::SETTINGS;
-
-fn near(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 0.01 * b
 }

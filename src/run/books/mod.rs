@@ -224,7 +224,7 @@ impl Books {
                 self.tally.retried += freed;
                 again.into_iter().map(|(work, at)| Note::Again(work, at)).collect()
             }
-            Means::Tried { unsent, last, not_before } => {
+            Means::Tried { unsent, last, class, not_before } => {
                 let failed = self.trials.fail(work.ordinal, !unsent);
                 if last || (failed >= self.attempts && !unsent) {
                     let message = match self.attempts {

@@ -24,7 +24,7 @@ fn an_answer() -> Answer {
 }
 
 fn tried(unsent: bool, last: bool) -> Means {
-    Means::Tried { unsent, last, not_before: NOW }
+    Means::Tried { unsent, last, class: Class::ServerError, not_before: NOW }
 }
 
 fn fail(books: &mut Books, ordinal: u32, failure: Failure, means: Means) -> Vec<Note> {

@@ -1,9 +1,11 @@
 //! What each answer and each failure says of the server: is it there, does it want a pause, and whose fault was it?
 
+use std::time::Duration;
+
 use super::breaker::{Breaker, Gate, Judged, Refused};
 use super::patience::Patience;
 use super::soft_start::SoftStart;
-use super::throttle::Throttle;
+use super::throttle::{Refusal, Throttle};
 use crate::admit::hint::{ServerHint, is_daily};
 use crate::admit::server::{Outcome, Ticket};
 use crate::clock::{Mono, Now};
@@ -27,6 +29,45 @@ pub(in crate::run) struct Reply<'a> {
     pub(in crate::run) hints: &'a [ServerHint],
     /// Other requests that are under way.
     pub(in crate::run) others: usize,
+    /// Prompts without an end, its own among them, as far as is known.
+    pub(in crate::run) open: usize,
+}
+
+/// What is known of the server's limits when it refuses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Whether anything was let in since the refusal before it.
+    pub(super) lets_in: bool,
+    /// How many requests a second the server lets in, as far as that is known.
+    pub(super) shown: Option<f64>,
+    /// The same, as far as two measures agree.
+    pub(super) held: Option<f64>,
+    /// When a window that is used up may end, as far as that is known.
+    pub(super) may_open: Option<Mono>,
+    /// Whether nothing else was in flight beside it.
+    pub(super) alone: bool,
+    /// Why it is the prompt's own, as far as is known; `None` where it is none of its own.
+    pub(super) own: Option<Own>,
+    /// Whether the refusal is of requests at a time.
+    pub(super) crowded: Option<Crowding>,
+}
+
+/// Why a refusal is the prompt's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Nothing else was in flight, and nothing used, though others are let in.
+    Alone,
+    /// It is larger than a limit that the server tells.
+    TooLarge,
+}
+
+/// How it is known that a refusal is of too many requests at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowding {
+    /// The server says so.
+    Told,
+    /// That is what its refusals follow.
+    Shown,
 }
 
 /// What a reply means.
@@ -37,6 +78,8 @@ pub(super) struct Judgement {
     pub(super) outcome: Outcome,
     /// Whether it shows that the server is there, whatever it says.
     pub(super) is_there: bool,
+    /// Whether its prompt goes behind the rest from now on.
+    pub(super) behind: bool,
     /// For whoever watches.
     pub(super) events: Vec<Event>,
     pub(super) stop: Option<Stop>,
@@ -55,6 +98,8 @@ pub(in crate::run) enum Means {
         unsent: bool,
         /// The server says that another one is of no use.
         last: bool,
+        /// What it fails as.
+        class: Class,
         /// The end of the wait that the server asks for.
         not_before: Mono,
     },
@@ -105,11 +150,6 @@ impl Health {
     /// A server of which nothing is known is met by a run of so many prompts.
     pub(super) fn meet(&mut self, prompts: usize, now: Mono) {
         self.soft_start.begin(prompts, now);
-    }
-
-    /// The server tells of its limits.
-    pub(super) fn is_told(&mut self) {
-        self.soft_start.told();
     }
 
     /// Time has passed until `now`, in which `binds` was waited for.
@@ -190,13 +230,12 @@ impl Health {
     }
 
     /// Takes in what came back for a request.
-    pub(super) fn heard(&mut self, now: &Now, reply: Reply<'_>, random: f64) -> Judgement {
+    pub(super) fn heard(&mut self, now: &Now, reply: Reply<'_>, seen: Seen, random: f64) -> Judgement {
         let is_answer = matches!(reply.verdict, Verdict::Answer(_));
         self.soft_start.heard(reply.ticket.sent, is_answer, now.mono);
         let failure = match reply.verdict {
             Verdict::Answer(_) => {
                 self.has_answered = true;
-                self.throttle.answered(reply.ticket.sent);
                 self.patience.answered();
                 return Judgement { outcome: Outcome::Admitted, ..self.is_there(now, reply, false) };
             }
@@ -212,7 +251,8 @@ impl Health {
                 self.is_there(now, reply, false)
             }
             Kind::Run(stop) => self.refused(now, reply, failure, stop, random),
-            Kind::Throttled => self.throttled(now, reply, failure, random),
+            Kind::Throttled if seen.crowded == Some(Crowding::Told) => self.crowded(now, reply, failure),
+            Kind::Throttled => self.throttled(now, reply, failure, seen, random),
             Kind::Transient | Kind::Unknown | Kind::Last => self.failed(now, reply, failure, random),
         }
     }
@@ -221,20 +261,32 @@ impl Health {
     fn is_there(&mut self, now: &Now, reply: Reply<'_>, throttled: bool) -> Judgement {
         let mut judgement = Judgement { is_there: true, ..Judgement::of(Means::Own) };
         if let Some(cause) = self.breaker.answered(reply.work.ordinal, reply.ticket.sent, throttled) {
-            self.soft_start.again(now.mono);
+            self.soft_start.again(None, Duration::ZERO, now.mono);
             judgement.events.push(Event::Resumed { cause });
         }
         judgement
     }
 
     /// The rate is too high. One burst of such answers is one signal; a day limit of the server is a day limit, and no failure.
-    fn throttled(&mut self, now: &Now, reply: Reply<'_>, failure: &Failure, random: f64) -> Judgement {
+    fn throttled(&mut self, now: &Now, reply: Reply<'_>, failure: &Failure, seen: Seen, random: f64) -> Judgement {
         let Failure { class, message, wait, .. } = failure;
-        let signal = self.throttle.refused(reply.ticket.sent, now.mono, *wait, random);
+        let Seen { lets_in, shown, alone, .. } = seen;
+        if reply.hints.iter().any(never_fits) {
+            let mut judgement = self.is_there(now, reply, true);
+            let (last, class) = (true, Class::TooLarge);
+            judgement.means = Means::Tried { unsent: false, last, class, not_before: now.mono };
+            return judgement;
+        }
+        self.soft_start.refused(reply.ticket.sent.until(now.mono));
+        let refusal =
+            Refusal { began: reply.ticket.sent, wait: *wait, lets_in, alone, held: seen.held, may_open: seen.may_open };
+        let signal = self.throttle.refused(refusal, now.mono, random);
         let mut events = Vec::new();
         let pause = self.throttle.until(now.mono);
         if let Some(until) = pause {
-            self.soft_start.again(until);
+            // Where nothing was let in after the pause before this one, nobody knows how long it takes.
+            let room = if lets_in { now.mono.until(until) } else { Duration::ZERO };
+            self.soft_start.again(shown, room, until);
             if signal {
                 events.push(Event::Throttled {
                     key: reply.work.key.clone(),
@@ -246,8 +298,17 @@ impl Health {
         }
         let mut judgement = self.is_there(now, reply, true);
         judgement.events.splice(..0, events);
-        judgement.means = Means::Again(now.mono);
+        // So that nothing starves behind one that is refused again and again.
+        judgement.behind = alone && !lets_in;
+        judgement.means = match seen.own {
+            Some(own) => {
+                let class = if own == Own::TooLarge { Class::TooLarge } else { *class };
+                Means::Tried { unsent: false, last: false, class, not_before: pause.unwrap_or(now.mono) }
+            }
+            None => Means::Again(now.mono),
+        };
         judgement.outcome = match class {
+            _ if seen.crowded.is_some() => Outcome::Other,
             Class::RateLimited => Outcome::Refused { signal },
             Class::SlowDown => Outcome::SlowDown { signal },
             _ => Outcome::Other,
@@ -262,6 +323,17 @@ impl Health {
         } else {
             self.loses_patience(now, failure)
         };
+        judgement
+    }
+
+    /// Too many are at the server at a time. One that ends makes room for the next; what was refused waits as long as the server says, if none of
+    /// ours is there.
+    fn crowded(&mut self, now: &Now, reply: Reply<'_>, failure: &Failure) -> Judgement {
+        let mut judgement = self.is_there(now, reply, true);
+        // Some gateways name the window of another limit then (litellm 1.110): where one of ours holds the place, its end is what is waited for.
+        let wait = failure.wait.filter(|_| reply.others == 0).unwrap_or_default();
+        judgement.means = Means::Again(now.mono.plus(wait));
+        judgement.stop = self.loses_patience(now, failure);
         judgement
     }
 
@@ -296,7 +368,7 @@ impl Health {
         let judged = self.breaker.failed(reply.work.ordinal, reply.ticket.sent, unsent, now.mono, wait, random);
         let (means, probe) = match judged {
             Judged::Own | Judged::Unsent => {
-                let means = Means::Tried { unsent, last: kind == Kind::Last, not_before };
+                let means = Means::Tried { unsent, last: kind == Kind::Last, class, not_before };
                 return Judgement { stop, ..Judgement::of(means) };
             }
             Judged::Opened { refunds, probe } => (Means::Outage { at: not_before, refunds }, Some(probe)),
@@ -320,8 +392,13 @@ impl Health {
 
 impl Judgement {
     fn of(means: Means) -> Self {
-        Self { means, outcome: Outcome::Other, is_there: false, events: Vec::new(), stop: None }
+        Self { means, outcome: Outcome::Other, is_there: false, behind: false, events: Vec::new(), stop: None }
     }
+}
+
+/// Whether a refusal says that the request is larger than the limit itself.
+fn never_fits(hint: &ServerHint) -> bool {
+    hint.refused && hint.charged.zip(hint.size).is_some_and(|(charged, size)| charged > size)
 }
 
 fn paused(now: &Now, cause: Cause, failure: &Failure, probe: Mono) -> Event {

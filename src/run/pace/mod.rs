@@ -1,14 +1,16 @@
 //! When: how many requests may leave now, and what the rest waits for.
 //!
-//! The person's limits are the ledger's, which answers "not before"; what is known here is the server: `health` (is it there, does it want a pause, is
-//! it met softly?), its own limits as we picture them, and `in_flight` (how many at a time are of use). `estimate` says what output to reserve, `waits`
-//! what is told of a wait. What waits for room is never overtaken, so that neither large prompts starve behind small ones nor the reverse: each waits
-//! at the most for the window in which the one before it fits.
+//! The person's limits are the ledger's, which answers "not before"; what is known here is the server. A refusal is read for what it is: its own limits
+//! as they are told, or as refusals show them, are `admit::server`'s; `parallel` knows how many at a time it takes, `throttle` the pause after a
+//! refusal, `soft_start` how it is met, `breaker` whether it is there, and `health` tells these apart. `in_flight` says how many at a time are of use,
+//! `estimate` what output to reserve, `waits` what is told of a wait. What waits for room is never overtaken, so that neither large prompts starve
+//! behind small ones nor the reverse; but one that is larger than a limit of the server, or is refused alone, goes behind the rest.
 
 mod breaker;
 mod estimate;
 mod health;
 mod in_flight;
+mod parallel;
 mod patience;
 mod soft_start;
 #[cfg(test)]
@@ -19,21 +21,23 @@ mod waits;
 pub use estimate::OutputEstimate;
 pub(super) use health::{Means, Reply};
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::action::Stop;
 use super::rules::Rules;
-use crate::admit::hint::{LearnedLimit, is_daily};
+use crate::admit::hint::{LearnedLimit, Unit, is_daily};
 use crate::admit::ledger::Wait;
 use crate::admit::server::{Charge, News, ServerLimits, ServerWait, Sustained, Ticket};
 use crate::clock::{Mono, Now};
-use crate::model::{Ending, OnDayLimit, Ordinal, Work};
+use crate::model::{Class, Ending, OnDayLimit, Ordinal, Work};
 use crate::report::event::Event;
 use crate::report::learned::rate;
 use crate::report::waits::{Binds, WaitFor};
-use crate::send::classify::Verdict;
-use health::{Door, Health, Judgement};
+use crate::send::classify::{Failure, Kind, Verdict};
+use health::{Crowding, Door, Health, Judgement, Own, Seen};
 use in_flight::InFlight;
+use parallel::{Crowded, Parallel};
 use waits::Waits;
 
 /// A wait is asked about again this often: another process may have given room back, or the clocks may have been set.
@@ -49,7 +53,10 @@ pub(super) struct Pace {
     server: ServerLimits,
     health: Health,
     in_flight: InFlight,
+    parallel: Parallel,
     waits: Waits,
+    /// When those had left that were refused for rate, the first time.
+    refused: HashMap<Ordinal, Mono>,
     /// Amounts were settled while claims were at the store: a refusal may be out of date.
     settled_since: bool,
     mean: Mean,
@@ -71,6 +78,8 @@ pub(super) struct Load {
     pub(super) open: usize,
     /// Whether nothing at all is under way.
     pub(super) is_idle: bool,
+    /// Whether all that is ready goes behind the rest.
+    pub(super) is_at_last: bool,
 }
 
 /// What may be claimed now.
@@ -82,6 +91,8 @@ pub(super) struct Admission {
     pub(super) event: Option<Event>,
     /// The run ends instead.
     pub(super) stop: Option<Stop>,
+    /// What is larger than a limit that the server tells, and goes behind the rest.
+    pub(super) behind: Vec<Ordinal>,
 }
 
 /// What is to be reserved for a request.
@@ -100,6 +111,8 @@ pub(super) struct Heard {
     pub(super) means: Means,
     /// Whether it shows that the server is there.
     pub(super) is_there: bool,
+    /// Whether it goes behind the rest from now on.
+    pub(super) behind: bool,
     /// For whoever watches.
     pub(super) events: Vec<Event>,
     /// What is to be kept of the server's limits, where that has changed.
@@ -111,10 +124,12 @@ impl Pace {
     pub(super) fn new(rules: &Rules, estimate: OutputEstimate, server: ServerLimits) -> Self {
         Self {
             estimate,
+            parallel: Parallel::kept(server.in_flight()),
             server,
             health: Health::new(rules.clone()),
             in_flight: InFlight::new(rules.concurrency),
             waits: Waits::default(),
+            refused: HashMap::new(),
             settled_since: false,
             mean: Mean::default(),
             rules: rules.clone(),
@@ -135,6 +150,11 @@ impl Pace {
             self.mean.prompts += 1;
             self.mean.input_tokens = self.mean.input_tokens.saturating_add(work.input_tokens);
         }
+    }
+
+    /// The only one whose request may leave; `None` where any may.
+    pub(super) fn wanted(&self) -> Option<Ordinal> {
+        self.health.wanted()
     }
 
     /// What keeps the next request back; `None` where nothing does.
@@ -196,12 +216,18 @@ impl Pace {
             }
         };
         let soft = self.health.soft_room(self.rules.concurrency.most(), now.mono);
-        let room = self.in_flight.most(load.open, self.through(now.mono)).saturating_sub(load.in_flight);
+        let useful = self.in_flight.most(load.open, self.through(now.mono));
+        let taken = self.parallel.most(now.mono).unwrap_or(usize::MAX);
+        let room = useful.min(taken).saturating_sub(load.in_flight);
         let most = most.min(room).min(soft.unwrap_or(usize::MAX));
         let wanted = self.health.wanted();
         let mut before = Charge::default();
         for work in ready.filter(|work| wanted.is_none_or(|wanted| work.ordinal == wanted)).take(most) {
             let charge = self.charge(work);
+            if !load.is_at_last && self.server.is_over(charge) {
+                admission.behind.push(work.ordinal);
+                continue;
+            }
             if let Some(wait) = self.server.frees(before, charge, now.mono) {
                 if admission.claims.is_empty() {
                     (admission.event, admission.stop) = self.await_server(now, load, wait);
@@ -216,7 +242,10 @@ impl Pace {
         if !admission.claims.is_empty() {
             self.settled_since = false;
         } else if room == 0 {
-            self.waits.bind(WaitFor::Answers, None);
+            let next = if taken < useful { self.parallel.next(load.in_flight) } else { None };
+            self.waits.try_at(next);
+            let bound = self.parallel.learned().filter(|_| taken < useful);
+            self.waits.bind(bound.map_or(WaitFor::Answers, WaitFor::ServerLimit), None);
         } else if soft == Some(0) {
             let next = self.health.soft_next();
             self.waits.try_at(next);
@@ -252,10 +281,11 @@ impl Pace {
         self.health.lets_go(ordinal, now)
     }
 
-    /// A request leaves.
-    pub(super) fn sent(&mut self, work: &Work, now: Mono) -> Ticket {
+    /// A request leaves, the `rank`-th at a time.
+    pub(super) fn sent(&mut self, work: &Work, rank: usize, now: Mono) -> Ticket {
         self.health.sent(work.ordinal);
-        self.server.take(self.charge(work), now)
+        self.parallel.sent(rank);
+        self.server.take(self.charge(work), rank, now)
     }
 
     /// A request can never leave.
@@ -265,20 +295,85 @@ impl Pace {
 
     /// Takes in what came back for a request. `random` is from 0 to 1.
     pub(super) fn heard(&mut self, now: &Now, reply: Reply<'_>, random: f64) -> Heard {
-        let Reply { ticket, verdict, hints, .. } = reply;
-        let Judgement { means, outcome, is_there, mut events, stop } = self.health.heard(now, reply, random);
-        if matches!(verdict, Verdict::Answer(_)) {
-            self.in_flight.answered(ticket.sent.until(now.mono));
-        }
+        let Reply { ticket, verdict, hints, work, .. } = reply;
+        let mut told = None;
+        let crowded = match verdict {
+            Verdict::Answer(_) => {
+                self.in_flight.answered(ticket.sent.until(now.mono));
+                self.parallel.answered(ticket.sent, ticket.rank, now.mono);
+                None
+            }
+            Verdict::Failure(failure) => self.crowding(now, &reply, failure, &mut told),
+        };
+        let alone = ticket.rank == 1 && self.server.is_newest(&ticket);
+        let refused_alone = self.is_own(&reply).then_some(Own::Alone);
+        let own = if self.server.is_over(self.charge(work)) { Some(Own::TooLarge) } else { refused_alone };
+        let own = own.filter(|_| alone);
+        let seen = Seen {
+            lets_in: self.server.lets_in(&ticket),
+            shown: self.server.shown(),
+            held: self.server.held(),
+            may_open: self.server.may_open(),
+            alone,
+            own,
+            crowded,
+        };
+        let Judgement { means, behind, outcome, is_there, mut events, stop } =
+            self.health.heard(now, reply, seen, random);
+        events.extend(told.map(|limit| Event::LimitLearned { limit }));
         events.extend(self.server.heard(ticket, hints, outcome, now).into_iter().map(|news| match news {
             News::Learned(limit) => Event::LimitLearned { limit },
             News::Cut(limit) => Event::RateCut { limit },
             News::NearlyUsed { limit, left } => Event::NearlyUsed { limit, left },
         }));
-        if self.server.is_known() {
-            self.health.is_told();
+        let changed = [self.server.take_changed(), self.parallel.take_changed()];
+        let learned =
+            changed.contains(&true).then(|| self.server.learned().into_iter().chain(self.parallel.learned()).collect());
+        Heard { means, is_there, behind, events, learned, stop }
+    }
+
+    /// Whether a refusal is of the prompt itself, if it was alone: nothing was used in the window before it, and others that left after it was refused
+    /// first were answered, or it is the last one. Where all are refused, it is none of theirs.
+    fn is_own(&mut self, reply: &Reply<'_>) -> bool {
+        let Reply { work, ticket, verdict, open, .. } = *reply;
+        if !matches!(verdict, Verdict::Failure(Failure { kind: Kind::Throttled, .. })) {
+            self.refused.remove(&work.ordinal);
+            return false;
         }
-        Heard { means, is_there, events, learned: self.server.take_changed(), stop }
+        let first = *self.refused.entry(work.ordinal).or_insert(ticket.sent);
+        let others = self.server.answered_at().is_some_and(|answered| answered >= first || open == 1);
+        others && self.server.is_unused(&ticket)
+    }
+
+    /// How it is known that a failure is of too many requests at a time; `None` where it is not.
+    fn crowding(
+        &mut self,
+        now: &Now,
+        reply: &Reply<'_>,
+        failure: &Failure,
+        told: &mut Option<LearnedLimit>,
+    ) -> Option<Crowding> {
+        let Reply { ticket, hints, others, .. } = *reply;
+        let crowded = Crowded { sent: ticket.sent, rank: ticket.rank, others };
+        let hint = hints.iter().find(|hint| hint.unit == Unit::InFlight && hint.refused);
+        let shown = match (failure.kind, failure.class) {
+            _ if hint.is_some() => false,
+            (Kind::Transient | Kind::Unknown, Class::Overloaded | Class::BadGateway | Class::Timeout)
+            | (Kind::Throttled, Class::Overloaded) => self.parallel.follows(crowded),
+            (Kind::Throttled, Class::RateLimited) if hints.iter().all(|hint| !hint.refused) => {
+                self.parallel.explains(crowded, now.mono)
+            }
+            _ => false,
+        };
+        if matches!(failure.kind, Kind::Throttled) || shown {
+            self.parallel.heard(now.mono);
+        }
+        let crowding = hint.map(|_| Crowding::Told).or(shown.then_some(Crowding::Shown));
+        if crowding.is_some() {
+            let size = hint.and_then(|hint| hint.size).and_then(|size| usize::try_from(size).ok());
+            *told = self.parallel.refused(crowded, size, now);
+        }
+        crowding
     }
 
     /// An answer had so many output tokens.

@@ -24,11 +24,11 @@ fn works(count: u32) -> Vec<Work> {
 }
 
 fn idle(open: usize) -> Load {
-    Load { in_flight: 0, open, is_idle: true }
+    Load { in_flight: 0, open, is_idle: true, is_at_last: false }
 }
 
 fn busy(in_flight: usize, open: usize) -> Load {
-    Load { in_flight, open, is_idle: false }
+    Load { in_flight, open, is_idle: false, is_at_last: false }
 }
 
 fn admit(pace: &mut Pace, seconds: u64, load: Load, work: &[Work]) -> Vec<u32> {
@@ -44,8 +44,8 @@ fn binds(pace: &Pace) -> Option<WaitFor> {
 
 /// Sends `work` at a moment, and hears this of it a second later, beside so many others.
 fn hear(pace: &mut Pace, work: &Work, sent: u64, verdict: &Verdict, others: usize) -> Heard {
-    let ticket = pace.sent(work, now(sent).mono);
-    pace.heard(&now(sent + 1), Reply { work, ticket, verdict, hints: &[], others }, 0.0)
+    let ticket = pace.sent(work, others + 1, now(sent).mono);
+    pace.heard(&now(sent + 1), Reply { work, ticket, verdict, hints: &[], others, open: 5 }, 0.0)
 }
 
 fn failed(kind: Kind, class: Class) -> Verdict {
@@ -74,12 +74,12 @@ fn a_server_that_is_not_known_is_met_softly() {
     pace.drawn(&work, 20, Mono(0));
     let first = admit(&mut pace, 0, idle(20), &work);
     assert!(first.len() < 20, "{first:?}");
-    let tickets: Vec<_> = first.iter().map(|ordinal| pace.sent(&work[*ordinal as usize], Mono(0))).collect();
+    let tickets: Vec<_> = first.iter().map(|ordinal| pace.sent(&work[*ordinal as usize], 1, Mono(0))).collect();
     let left = &work[first.len()..];
-    assert_eq!((admit(&mut pace, 9, busy(8, 20), left), binds(&pace)), (vec![], Some(WaitFor::FirstAnswers)));
-    let (ticket, verdict) = (tickets[0], answer(10, 1));
-    pace.heard(&now(9), Reply { work: &work[0], ticket, verdict: &verdict, hints: &[], others: 7 }, 0.0);
-    assert!(!admit(&mut pace, 30, busy(7, 19), left).is_empty());
+    assert_eq!((admit(&mut pace, 0, busy(8, 20), left), binds(&pace)), (vec![], Some(WaitFor::FirstAnswers)));
+    // It goes on by itself: what is not refused was let in.
+    assert!(pace.next().is_some_and(|at| at < Mono(20_000_000)) && tickets.len() == 8);
+    assert!(!admit(&mut pace, 1, busy(8, 20), left).is_empty());
 }
 
 #[test]
@@ -117,10 +117,13 @@ fn what_a_limit_of_the_server_has_no_room_for_is_not_overtaken() {
         source: Source::Headers,
     };
     let work = works(3);
-    let ticket = pace.sent(&work[0], Mono(0));
+    let ticket = pace.sent(&work[0], 1, Mono(0));
     let verdict = answer(10, 1);
-    let heard =
-        pace.heard(&now(1), Reply { work: &work[0], ticket, verdict: &verdict, hints: &[hint], others: 0 }, 0.0);
+    let heard = pace.heard(
+        &now(1),
+        Reply { work: &work[0], ticket, verdict: &verdict, hints: &[hint], others: 0, open: 5 },
+        0.0,
+    );
     assert!(heard.learned.is_some() && heard.is_there, "{heard:?}");
     let admission = pace.admit(&now(1), idle(2), work[1..].iter());
     assert!(admission.claims.is_empty() && matches!(admission.event, Some(Event::Waiting { .. })), "{admission:?}");
@@ -176,7 +179,7 @@ fn a_day_limit_ends_the_run_where_it_is_to_and_nothing_under_way_can_give_room_b
 fn a_pause_that_the_server_asks_for_is_taken_and_told() {
     let mut pace = pace(&rules());
     let work = works(3);
-    let heard = hear(&mut pace, &work[0], 0, &asking(Kind::Throttled, Class::RateLimited, 20), 0);
+    let heard = hear(&mut pace, &work[0], 0, &asking(Kind::Throttled, Class::RateLimited, 20), 2);
     assert_eq!((heard.means, heard.is_there, heard.stop), (Means::Again(now(1).mono), true, None));
     assert!(matches!(&heard.events[..], [Event::Throttled { .. }, ..]), "{:?}", heard.events);
     assert!(!pace.lets_go(Ordinal(1), now(1).mono));
@@ -193,7 +196,7 @@ fn failures_of_many_are_the_servers_and_one_request_asks_whether_it_is_back() {
     let work = works(9);
     let verdict = failed(Kind::Transient, Class::ServerError);
     let mut means = Vec::new();
-    let early = pace.sent(&work[8], now(1).mono);
+    let early = pace.sent(&work[8], 1, now(1).mono);
     for work in &work[..8] {
         means.push(hear(&mut pace, work, 1, &verdict, 5).means);
     }
@@ -210,7 +213,7 @@ fn failures_of_many_are_the_servers_and_one_request_asks_whether_it_is_back() {
     // One of what is ready.
     assert_eq!(admit(&mut pace, later, busy(1, 9), &work), [0]);
     // What was under way before fails without being held against it, and gives nobody an attempt back.
-    let reply = Reply { work: &work[8], ticket: early, verdict: &verdict, hints: &[], others: 1 };
+    let reply = Reply { work: &work[8], ticket: early, verdict: &verdict, hints: &[], others: 1, open: 5 };
     assert_eq!(pace.heard(&now(later), reply, 0.0).means, Means::Again(now(later).mono));
     let heard = hear(&mut pace, &work[0], later, &answer(10, 1), 1);
     assert!(matches!(heard.events[..], [Event::Resumed { cause: Cause::Outage }]), "{heard:?}");
@@ -222,16 +225,16 @@ fn failures_of_many_are_the_servers_and_one_request_asks_whether_it_is_back() {
 fn what_a_failure_means_for_its_prompt() {
     let connect = || Verdict::Failure(Failure { billed: Billed::No, ..failure(Kind::Transient, Class::Connection) });
     let read = || Verdict::Failure(Failure { billed: Billed::Maybe, ..failure(Kind::Unknown, Class::Timeout) });
-    let tried = |unsent, last| Means::Tried { unsent, last, not_before: now(1).mono };
+    let tried = |unsent, last, class| Means::Tried { unsent, last, class, not_before: now(1).mono };
     for (verdict, means, is_there, stops) in [
         (answer(10, 1), Means::Own, true, false),
         (failed(Kind::Prompt, Class::BadRequest), Means::Own, true, false),
         // Nothing is heard of the server by it.
         (failed(Kind::Prompt, Class::Changed), Means::Own, false, false),
-        (failed(Kind::Transient, Class::ServerError), tried(false, false), false, false),
-        (failed(Kind::Last, Class::ServerError), tried(false, true), false, false),
-        (connect(), tried(true, false), false, false),
-        (read(), tried(false, false), false, false),
+        (failed(Kind::Transient, Class::ServerError), tried(false, false, Class::ServerError), false, false),
+        (failed(Kind::Last, Class::ServerError), tried(false, true, Class::ServerError), false, false),
+        (connect(), tried(true, false, Class::Connection), false, false),
+        (read(), tried(false, false, Class::Timeout), false, false),
         (failed(Kind::Throttled, Class::RateLimited), Means::Again(now(1).mono), true, false),
         (failed(Kind::Run(RunStop::Key), Class::BadKey), Means::Stops, false, true),
         (failed(Kind::Run(RunStop::Quota), Class::Quota), Means::Stops, false, true),
@@ -337,11 +340,61 @@ fn a_day_limit_of_the_server_is_a_day_limit_and_no_failure() {
             source: Source::Refusal,
         };
         let (work, verdict) = (work(0, 10), asking(Kind::Throttled, Class::RateLimited, 9_000));
-        let ticket = pace.sent(&work, Mono(0));
-        let heard =
-            pace.heard(&now(1), Reply { work: &work, ticket, verdict: &verdict, hints: &[hint], others: 0 }, 0.0);
+        let ticket = pace.sent(&work, 1, Mono(0));
+        let heard = pace.heard(
+            &now(1),
+            Reply { work: &work, ticket, verdict: &verdict, hints: &[hint], others: 0, open: 5 },
+            0.0,
+        );
         let stopped = matches!(heard.stop, Some(Stop { ending: Ending::ServerDayLimit { wait, .. }, .. }) if wait == SECOND * 9_000);
         assert_eq!(stopped, stops, "{heard:?}");
         assert!(stops || pace.runs_out(now(1).mono, now(9_001).mono).is_none());
     }
+}
+
+#[test]
+fn one_that_is_refused_alone_uses_an_attempt_and_goes_behind_the_rest() {
+    let refused = failed(Kind::Throttled, Class::RateLimited);
+    let class = |heard: &Heard| match heard.means {
+        Means::Tried { last, class, .. } => Some((class, last)),
+        _ => None,
+    };
+    let mut pace = pace(&rules());
+    let work = works(3);
+    // Among others it is the rate's.
+    let heard = hear(&mut pace, &work[0], 0, &refused, 1);
+    assert!(matches!(heard.means, Means::Again(_)) && !heard.behind, "{heard:?}");
+    // Where all are refused, it is none of theirs.
+    let heard = hear(&mut pace, &work[0], 10, &refused, 0);
+    assert!(matches!(heard.means, Means::Again(_)) && heard.behind, "{heard:?}");
+    // Others are answered: they may have used the window up,
+    hear(&mut pace, &work[1], 20, &answer(10, 1), 0);
+    let heard = hear(&mut pace, &work[0], 30, &refused, 0);
+    assert!(matches!(heard.means, Means::Again(_)), "{heard:?}");
+    // until it is over.
+    let heard = hear(&mut pace, &work[0], 90, &refused, 0);
+    assert_eq!((class(&heard), heard.behind), (Some((Class::RateLimited, false)), true));
+    // It is larger than what the server says of its limit, and says so itself.
+    let hint = ServerHint {
+        unit: Unit::Tokens,
+        group: None,
+        size: Some(9),
+        left: Some(9),
+        charged: Some(26),
+        window: None,
+        full_in: None,
+        refused: true,
+        source: Source::Refusal,
+    };
+    let ask = |pace: &mut Pace, hints: &[ServerHint]| {
+        let ticket = pace.sent(&work[0], 1, now(40).mono);
+        pace.heard(&now(41), Reply { work: &work[0], ticket, verdict: &refused, hints, others: 0, open: 5 }, 0.0)
+    };
+    let heard = ask(&mut pace, std::slice::from_ref(&hint));
+    assert_eq!(class(&heard), Some((Class::TooLarge, true)));
+    // Where only its headers tell of the limit, an attempt is used.
+    let mut pace = self::pace(&rules());
+    ask(&mut pace, &[ServerHint { charged: None, refused: false, source: Source::Headers, ..hint }]);
+    let heard = ask(&mut pace, &[]);
+    assert_eq!((class(&heard), heard.behind), (Some((Class::TooLarge, false)), true));
 }
