@@ -97,6 +97,24 @@ pub struct ServerHint {
     pub source: Source,
 }
 
+impl ServerHint {
+    /// One of which nothing more is known; from a refusal's text it is of the limit that refused.
+    #[must_use]
+    pub fn unknown(unit: Unit, group: Option<String>, source: Source) -> Self {
+        Self {
+            unit,
+            group,
+            size: None,
+            left: None,
+            full_in: None,
+            window: None,
+            charged: None,
+            refused: source == Source::Refusal,
+            source,
+        }
+    }
+}
+
 impl fmt::Display for ServerHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.unit.fmt(f)?;

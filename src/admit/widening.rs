@@ -7,6 +7,9 @@ use crate::clock::Mono;
 /// On a machine that is slow to hear, time alone proves little: of a time in which nothing could leave no more than this counts.
 const LONGEST_STEP: Duration = Duration::from_millis(100);
 
+/// What is tried beyond a limit that refusals have shown doubles in this time, or in twice the time in which a refusal comes back.
+const TRIAL_DOUBLES_IN: Duration = Duration::from_millis(150);
+
 /// A number that grows with time.
 #[derive(Clone, Copy, Debug)]
 pub struct Widening {
@@ -22,6 +25,12 @@ impl Widening {
     #[must_use]
     pub fn new(first: f64, doubles_in: Duration, steepest: f64, now: Mono) -> Self {
         Self { number: first, at: now, doubles_in, steepest }
+    }
+
+    /// How many requests more are tried than refusals have shown to be let in: one at `now`. A refusal comes back after `echo`.
+    #[must_use]
+    pub fn trial(echo: Duration, steepest: f64, now: Mono) -> Self {
+        Self::new(1.0, TRIAL_DOUBLES_IN.max(2 * echo), steepest, now)
     }
 
     /// The number at `now`.

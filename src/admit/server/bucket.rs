@@ -183,6 +183,11 @@ impl Bucket {
         self.group.as_deref() == Some(LearnedLimit::SETTINGS)
     }
 
+    /// Whether the server told of it as a limit.
+    pub(super) fn is_told(&self) -> bool {
+        !self.is_ramp() && !self.is_own()
+    }
+
     /// Whether it is of a day, or of hours.
     pub(super) fn is_daily(&self) -> bool {
         is_daily(self.window)
@@ -342,25 +347,20 @@ impl Bucket {
         })
     }
 
-    /// The window, where hints that name none show that it refills faster than was thought.
-    pub(super) fn shorter_window(&self, hint: Anchor) -> Option<Duration> {
-        let anchor = self.seen?;
-        let passed = anchor.sent.until(hint.sent).as_secs_f64();
-        let gained = hint.left - anchor.left + (hint.sent_before - anchor.sent_before) - hint.others - anchor.others;
+    /// Takes in a hint that names no window, of a request with no other beside it. Returns the longest that the window can be, where what came back
+    /// since the hint before shows that it is shorter than was thought.
+    pub(super) fn shorter_window(&mut self, hint: Anchor) -> Option<Duration> {
+        let before = self.seen.replace(hint)?;
+        let passed = before.sent.until(hint.sent).as_secs_f64();
+        let gained = hint.left - before.left + (hint.sent_before - before.sent_before);
         let expected = self.size * passed / self.window.as_secs_f64();
-        (passed > 0.0 && gained > 2.0 * expected + 1.0)
-            .then(|| Duration::try_from_secs_f64(self.size * passed / gained).ok())
-            .flatten()
-    }
-
-    /// Of a window whose kind is not known nothing comes at once: a burst and what refills beside it would be too much for one that slides.
-    pub(super) fn is_even(&mut self) {
+        if passed <= 0.0 || gained <= 2.0 * expected + 1.0 {
+            return None;
+        }
+        let most = Duration::try_from_secs_f64(self.size * passed / gained).ok()?;
+        // Nobody knows of what kind it is: a burst and what refills beside it would be too much for a window that slides.
         self.burst = self.window / EVEN;
-    }
-
-    /// The hint that the next one is compared with for that.
-    pub(super) fn see(&mut self, hint: Anchor) {
-        self.seen = Some(hint);
+        Some(most)
     }
 
     /// A hint of what was left when a request arrived: `others` may have been taken since. `now` is when it was heard.

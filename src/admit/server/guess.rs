@@ -35,9 +35,7 @@ const HINT: Duration = Duration::from_millis(500);
 const SPACING: f64 = 0.02;
 /// More refusals in a row than this, although no more was tried than it lets through, are none of a rate.
 const UNEXPLAINED: u32 = 1;
-/// The number of more requests that are tried doubles in this time, or in twice the time in which a refusal comes back,
-const DOUBLES_IN: Duration = Duration::from_millis(150);
-/// and grows by no more than so many a second, or twice what is known.
+/// The number of more requests that are tried grows by no more than so many a second, or twice what is known.
 const STEEPEST: f64 = 900.0;
 /// When so many more were let in, or as many as come in a second, there is no such limit.
 const NOT_THERE: f64 = 64.0;
@@ -247,7 +245,7 @@ impl Guess {
         let tried_at = self.tried_at();
         if self.trial.is_none() && tried_at.is_some_and(|at| at <= now) {
             let steepest = STEEPEST.max(2.0 * self.rate() / self.each());
-            self.trial = Some((Widening::new(1.0, DOUBLES_IN.max(2 * echo), steepest, now), 0.0));
+            self.trial = Some((Widening::trial(echo, steepest, now), 0.0));
             self.refill(now);
         }
         // One larger than the bucket may go when it is full.

@@ -29,6 +29,7 @@ use crate::model::Limits;
 const SLICES: u32 = 60;
 /// A window of a limit that is longer than this, in seconds, is worth waiting for its end.
 const LONG: f64 = 3.0;
+
 /// How a minute's limit is spread over the minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pacing {
@@ -240,8 +241,8 @@ impl ServerLimits {
     /// Whether a request of `charge` is larger than a limit that the server tells.
     #[must_use]
     pub fn is_over(&self, charge: Charge) -> bool {
-        let told = self.buckets.iter().filter(|bucket| !bucket.is_ramp() && !bucket.is_own());
-        told.into_iter().any(|bucket| bucket.is_over(charge.of(bucket.unit)))
+        let mut told = self.buckets.iter().filter(|bucket| bucket.is_told());
+        told.any(|bucket| bucket.is_over(charge.of(bucket.unit)))
     }
 
     /// When as much time has passed since the last burst of refusals as lay between it and the one before: a window that is used up may end then.
@@ -382,7 +383,7 @@ impl ServerLimits {
     /// What is known of the server's limits.
     #[must_use]
     pub fn learned(&self) -> Vec<LearnedLimit> {
-        let kept = self.buckets.iter().filter(|bucket| !bucket.is_ramp() && !bucket.is_own());
+        let kept = self.buckets.iter().filter(|bucket| bucket.is_told());
         let guess = self.guess.as_ref().filter(|guess| guess.is_kept());
         kept.map(Bucket::learned).chain(guess.map(|guess| guess.learned(self.limits.window))).collect()
     }

@@ -114,9 +114,10 @@ impl ServerLimits {
     fn told_rate(&self, unit: Option<Unit>, now: Mono) -> Option<LearnedLimit> {
         let mean = self.mean();
         let per_second = |bucket: &&Bucket| bucket.rate(now) / mean.of(bucket.unit).max(1.0);
-        let told = self.buckets.iter().filter(|bucket| {
-            unit.is_none_or(|unit| unit == bucket.unit) && !bucket.is_daily() && !bucket.is_ramp() && !bucket.is_own()
-        });
+        let told = self
+            .buckets
+            .iter()
+            .filter(|bucket| unit.is_none_or(|unit| unit == bucket.unit) && bucket.is_told() && !bucket.is_daily());
         told.min_by(|a, b| per_second(a).total_cmp(&per_second(b))).map(Bucket::learned)
     }
 
@@ -124,7 +125,7 @@ impl ServerLimits {
     fn explains(&mut self, unit: Option<Unit>, heard: &Heard<'_>) -> bool {
         let Heard { ticket, signal, now, .. } = *heard;
         let mut explained = false;
-        for bucket in self.buckets.iter_mut().filter(|bucket| !bucket.is_ramp() && !bucket.is_own()) {
+        for bucket in self.buckets.iter_mut().filter(|bucket| bucket.is_told()) {
             // The refused tokens have been given back; the level is judged with them taken.
             let taken = if bucket.unit == Unit::Tokens { ticket.charge.tokens } else { 0.0 };
             if unit.is_none_or(|unit| unit == bucket.unit) && bucket.explains(taken, now.mono) {
@@ -153,10 +154,8 @@ impl ServerLimits {
     /// What is guessed is not over what is told.
     pub(super) fn cap_guess(&mut self) {
         let Some(guess) = &mut self.guess else { return };
-        let told = self
-            .buckets
-            .iter()
-            .filter(|bucket| bucket.unit == guess.unit && !bucket.is_ramp() && !bucket.is_daily() && !bucket.is_own());
+        let told =
+            self.buckets.iter().filter(|bucket| bucket.unit == guess.unit && bucket.is_told() && !bucket.is_daily());
         let rates = told.map(|bucket| bucket.size / bucket.window.as_secs_f64());
         guess.most = rates.min_by(f64::total_cmp).unwrap_or(f64::INFINITY);
     }

@@ -134,7 +134,7 @@ impl ServerLimits {
     ) -> Option<Duration> {
         let Heard { ticket, others, now, .. } = *heard;
         let left = to_f64(hint.left?);
-        let named: Vec<Duration> = std::iter::once(self.limits.window).chain(WINDOWS).collect();
+        let named = self.named_windows();
         let bucket = &mut self.buckets[index];
         if let Some(full_in) = hint.full_in {
             let middle = hint.window.map(|span| (span.least + span.most) / 2);
@@ -143,22 +143,20 @@ impl ServerLimits {
                 Some(Ends::Same) => None,
                 Some(Ends::After(length)) => Some(length),
                 // It is no shorter than what is left of it.
-                Some(Ends::In(rest)) => {
-                    Some(named.into_iter().filter(|named| *named + *named / 64 >= rest).min().unwrap_or(rest))
-                }
+                Some(Ends::In(rest)) => Some(named.filter(|named| *named + *named / 64 >= rest).min().unwrap_or(rest)),
             };
         }
         if hint.window.is_some() || others.of(hint.unit) > 0.0 {
             return window;
         }
         let (sent, sent_before) = (ticket.sent, ticket.sent_before.of(hint.unit));
-        let seen = Anchor { left, sent, sent_before, others: 0.0 };
-        let shorter = bucket.shorter_window(seen);
-        bucket.see(seen);
-        if shorter.is_some() {
-            bucket.is_even();
-        }
-        shorter.map(|most| named.into_iter().filter(|named| *named <= most + most / 16).max().unwrap_or(most))
+        let most = bucket.shorter_window(Anchor { left, sent, sent_before, others: 0.0 })?;
+        Some(named.filter(|named| *named <= most + most / 16).max().unwrap_or(most))
+    }
+
+    /// Windows that a server may mean, the likeliest first.
+    fn named_windows(&self) -> impl Iterator<Item = Duration> + use<> {
+        std::iter::once(self.limits.window).chain(WINDOWS)
     }
 
     /// The window that is meant by one known within bounds; `None` where too many could be.
@@ -167,7 +165,7 @@ impl ServerLimits {
             .buckets
             .iter()
             .find(|bucket| bucket.unit == hint.unit && bucket.group == hint.group && span.holds(bucket.window));
-        let named = std::iter::once(self.limits.window).chain(WINDOWS).find(|window| span.holds(*window));
+        let named = self.named_windows().find(|window| span.holds(*window));
         let narrow = span.most <= span.least + span.least / 4;
         known.map(|bucket| bucket.window).or(named).or_else(|| narrow.then(|| (span.least + span.most) / 2))
     }

@@ -297,26 +297,17 @@ impl Pace {
     pub(super) fn heard(&mut self, now: &Now, reply: Reply<'_>, random: f64) -> Heard {
         let Reply { ticket, verdict, hints, work, .. } = reply;
         let mut told = None;
-        let crowded = match verdict {
+        let seen = match verdict {
             Verdict::Answer(_) => {
                 self.in_flight.answered(ticket.sent.until(now.mono));
                 self.parallel.answered(ticket.sent, ticket.rank, now.mono);
-                None
+                self.refused.remove(&work.ordinal);
+                Seen::default()
             }
-            Verdict::Failure(failure) => self.crowding(now, &reply, failure, &mut told),
-        };
-        let alone = ticket.rank == 1 && self.server.is_newest(&ticket);
-        let refused_alone = self.is_own(&reply).then_some(Own::Alone);
-        let own = if self.server.is_over(self.charge(work)) { Some(Own::TooLarge) } else { refused_alone };
-        let own = own.filter(|_| alone);
-        let seen = Seen {
-            lets_in: self.server.lets_in(&ticket),
-            shown: self.server.shown(),
-            held: self.server.held(),
-            may_open: self.server.may_open(),
-            alone,
-            own,
-            crowded,
+            Verdict::Failure(failure) => {
+                let crowded = self.crowding(now, &reply, failure, &mut told);
+                self.seen(&reply, failure, crowded)
+            }
         };
         let Judgement { means, behind, outcome, is_there, mut events, stop } =
             self.health.heard(now, reply, seen, random);
@@ -332,11 +323,28 @@ impl Pace {
         Heard { means, is_there, behind, events, learned, stop }
     }
 
+    /// What is known of the server's limits at a failure.
+    fn seen(&mut self, reply: &Reply<'_>, failure: &Failure, crowded: Option<Crowding>) -> Seen {
+        let Reply { work, ticket, .. } = *reply;
+        let alone = ticket.rank == 1 && self.server.is_newest(&ticket);
+        let refused_alone = self.is_own(reply, failure).then_some(Own::Alone);
+        let own = if self.server.is_over(self.charge(work)) { Some(Own::TooLarge) } else { refused_alone };
+        Seen {
+            lets_in: self.server.lets_in(&ticket),
+            shown: self.server.shown(),
+            held: self.server.held(),
+            may_open: self.server.may_open(),
+            alone,
+            own: own.filter(|_| alone),
+            crowded,
+        }
+    }
+
     /// Whether a refusal is of the prompt itself, if it was alone: nothing was used in the window before it, and others that left after it was refused
     /// first were answered, or it is the last one. Where all are refused, it is none of theirs.
-    fn is_own(&mut self, reply: &Reply<'_>) -> bool {
-        let Reply { work, ticket, verdict, open, .. } = *reply;
-        if !matches!(verdict, Verdict::Failure(Failure { kind: Kind::Throttled, .. })) {
+    fn is_own(&mut self, reply: &Reply<'_>, failure: &Failure) -> bool {
+        let Reply { work, ticket, open, .. } = *reply;
+        if failure.kind != Kind::Throttled {
             self.refused.remove(&work.ordinal);
             return false;
         }

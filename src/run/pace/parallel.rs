@@ -23,9 +23,7 @@ const TOLD_PATIENCE: u32 = 5;
 const LATE: Duration = Duration::from_secs(1);
 /// So many bursts of refusals in a row that say nothing, all at the same number, are of too many at a time.
 const SHOWN: u32 = 3;
-/// What is tried more doubles in this time, or in twice the time in which a refusal comes back.
-const DOUBLES_IN: Duration = Duration::from_millis(150);
-/// It grows by no more than so many a second.
+/// What is tried more grows by no more than so many a second.
 const STEEPEST: f64 = 450.0;
 
 /// A request that the server did not take, or failed, among others.
@@ -136,7 +134,7 @@ impl Parallel {
             bound.most += 1;
             bound.answers = wait(bound.most, bound.patience);
         } else if bound.trial.is_none() {
-            bound.trial = Some(Widening::new(1.0, DOUBLES_IN.max(2 * bound.echo), STEEPEST, now));
+            bound.trial = Some(Widening::trial(bound.echo, STEEPEST, now));
         }
     }
 

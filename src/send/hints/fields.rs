@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::headers::{unknown, whole};
+use super::headers::whole;
 use super::unit;
-use crate::admit::hint::{ServerHint, Span, Unit};
+use crate::admit::hint::{ServerHint, Source, Span, Unit};
 use crate::send::{message, wait};
 
 /// The most items of a response; more is nonsense, and is not read.
@@ -136,7 +136,7 @@ impl<'a> Policy<'a> {
             left: self.left,
             full_in: self.reset,
             window: self.window.map(Span::exactly),
-            ..unknown(self.unit?, group.filter(|group| !group.is_empty()))
+            ..ServerHint::unknown(self.unit?, group.filter(|group| !group.is_empty()), Source::Headers)
         })
     }
 }

@@ -217,7 +217,7 @@ impl Told<'_> {
             window: self.name.window.or_else(policy).map(Span::exactly).or_else(worked_out),
             // Mistral alone tells it, for its plain tokens.
             charged: charged.filter(|_| self.name.unit == Unit::Tokens && self.name.group.is_none()),
-            ..unknown(self.name.unit, self.name.group.map(str::to_owned))
+            ..ServerHint::unknown(self.name.unit, self.name.group.map(str::to_owned), Source::Headers)
         })
     }
 
@@ -229,27 +229,12 @@ impl Told<'_> {
         others.map(|(size, window)| ServerHint {
             size: Some(size),
             window: Some(window),
-            ..unknown(self.name.unit, self.name.group.map(str::to_owned))
+            ..ServerHint::unknown(self.name.unit, self.name.group.map(str::to_owned), Source::Headers)
         })
     }
 
     fn sizes(&self) -> impl Iterator<Item = (u64, Option<Duration>)> {
         fields::sizes(self.limit.filter(|text| text.contains(';')).unwrap_or_default())
-    }
-}
-
-/// A limit in headers of which nothing is known yet.
-pub(super) fn unknown(unit: Unit, group: Option<String>) -> ServerHint {
-    ServerHint {
-        unit,
-        group,
-        size: None,
-        left: None,
-        full_in: None,
-        window: None,
-        charged: None,
-        refused: false,
-        source: Source::Headers,
     }
 }
 

@@ -86,23 +86,8 @@ fn of_day(lower: &str) -> Option<ServerHint> {
     let is_tokens = of_tokens.iter().any(|word| lower.contains(word)) || short(&"tpd");
     Some(ServerHint {
         window: Some(Span::exactly(DAY)),
-        ..refusal(if is_tokens { Unit::Tokens } else { Unit::Requests }, None)
+        ..ServerHint::unknown(if is_tokens { Unit::Tokens } else { Unit::Requests }, None, Source::Refusal)
     })
-}
-
-/// A refusal of which nothing more is known.
-pub(super) fn refusal(unit: Unit, group: Option<&str>) -> ServerHint {
-    ServerHint {
-        unit,
-        group: group.map(message::tidy).filter(|group| !group.is_empty()),
-        size: None,
-        left: None,
-        full_in: None,
-        window: None,
-        charged: None,
-        refused: true,
-        source: Source::Refusal,
-    }
 }
 
 impl<'a> Named<'a> {
@@ -142,7 +127,8 @@ impl<'a> Named<'a> {
             Period::Of(length) => (length, Some(Span::exactly(length))),
             Period::Unknown => return None,
         };
-        let hint = ServerHint { window, ..refusal(self.unit, self.group) };
+        let group = self.group.map(message::tidy).filter(|group| !group.is_empty());
+        let hint = ServerHint { window, ..ServerHint::unknown(self.unit, group, Source::Refusal) };
         if wait.is_some_and(|wait| !self.fits(wait, length)) {
             return window.is_some_and(|span| is_daily(span.least)).then_some(hint);
         }

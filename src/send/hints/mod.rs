@@ -11,7 +11,7 @@ use http::HeaderMap;
 use super::reply::Reply;
 use super::said::Said;
 use super::wait;
-use crate::admit::hint::{ServerHint, Span, Unit};
+use crate::admit::hint::{ServerHint, Source, Span, Unit};
 use crowd::Crowd;
 
 mod crowd;
@@ -39,7 +39,7 @@ pub fn of_reply(reply: &Reply, minute: Duration, wall: DateTime<Utc>) -> Vec<Ser
 pub fn read(headers: &HeaderMap, status: u16, words: &str, minute: Duration, wall: DateTime<Utc>) -> Vec<ServerHint> {
     let mut hints = headers::read(headers, minute, wall);
     if let Some(crowd) = crowd(headers, status, words) {
-        hints.push(ServerHint { size: crowd.most, ..message::refusal(Unit::InFlight, None) });
+        hints.push(ServerHint { size: crowd.most, ..ServerHint::unknown(Unit::InFlight, None, Source::Refusal) });
     } else if names_a_limit(status)
         && let Some(refusal) = message::read(words, minute)
     {
